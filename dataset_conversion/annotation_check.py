@@ -1,0 +1,124 @@
+"""Look through one scan and its sparse annotation before anything is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dataset_conversion.label_map import UNANNOTATED, LabelMap, count_values
+from nnunet_ext.errors import NnunetExtError
+from nnunet_ext.imageio import open_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nnunet_ext.imageio import Geometry, Volume
+
+TOLERANCE = 1e-3
+
+
+@dataclass
+class Inspection:
+    """What one case holds, and what is wrong with it.
+
+    Parameters
+    ----------
+    image, annotation
+        The files.
+    problems
+        One message each; the rest is only complete if there are none.
+    shape
+        Of the scan, (z, y, x).
+    dtype
+        The scan's own type.
+    geometry, spacing_source
+        Of the scan, and where the spacing comes from.
+    voxels_of_id
+        Voxels of each annotation id that occurs, 0 included.
+    annotated
+        Indices of the slices that hold an annotated voxel, ascending.
+    """
+
+    image: Path
+    annotation: Path
+    problems: list[str] = field(default_factory=list)
+    shape: tuple[int, int, int] = (0, 0, 0)
+    dtype: str = ""
+    geometry: Geometry | None = None
+    spacing_source: str = ""
+    voxels_of_id: dict[int, int] = field(default_factory=dict)
+    annotated: list[int] = field(default_factory=list)
+
+
+def inspect_case(
+    image: Path,
+    annotation: Path,
+    label_map: LabelMap,
+    spacing: tuple[float, float, float] | None,
+    unknown_as_ignore: bool,  # noqa: FBT001 - a job's argument, passed on by position
+) -> Inspection:
+    """Read a scan's header and all of its annotation, slab by slab; collect problems instead of raising them.
+
+    Parameters
+    ----------
+    image, annotation
+        The files, or folders of slices.
+    label_map
+        Which ids there are.
+    spacing
+        In mm (z, y, x), instead of the file's; None takes the file's.
+    unknown_as_ignore
+        Whether ids that ``label_map`` does not have count as not annotated.
+    """
+    found = Inspection(image, annotation)
+    try:
+        with open_volume(image, spacing) as scan, open_volume(annotation) as marks:
+            found.shape, found.dtype = scan.shape, str(scan.dtype)
+            found.geometry, found.spacing_source = scan.geometry, scan.spacing_source
+            found.problems += _mismatches(scan, marks, spacing)
+            if not found.problems:
+                _count(found, marks, label_map)
+    except NnunetExtError as error:
+        found.problems.append(str(error))
+    unknown = label_map.unknown_ids(found.voxels_of_id)
+    if unknown and not unknown_as_ignore:
+        listed = ", ".join(f"{value} ({count} voxels)" for value, count in unknown.items())
+        found.problems.append(
+            f"{annotation}: ids {listed} are not in the class file, which has {sorted(label_map.label_of_id)}; "
+            "correct the annotation or give --unknown-as-ignore"
+        )
+    return found
+
+
+def _mismatches(scan: Volume, marks: Volume, spacing: tuple[float, float, float] | None) -> list[str]:
+    if marks.shape != scan.shape:
+        return [f"{marks.path}: shape {marks.shape} (z, y, x), but the image {scan.path} has {scan.shape}"]
+    if spacing is not None or not (scan.has_spacing and marks.has_spacing):
+        return []
+    problems = []
+    for name in ("spacing", "origin", "direction"):
+        ours, theirs = (np.array(getattr(v.geometry, name)) for v in (marks, scan))
+        if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * min(scan.geometry.spacing)):
+            problems.append(
+                f"{marks.path}: {name} {ours.tolist()} (z, y, x), but the image {scan.path} has {theirs.tolist()}"
+            )
+    return problems
+
+
+def _count(found: Inspection, marks: Volume, label_map: LabelMap) -> None:
+    total: Counter[int] = Counter()
+    known = [value for value in label_map.label_of_id if value != UNANNOTATED]
+    for start, slab in marks.slabs():
+        if np.issubdtype(slab.dtype, np.floating):
+            whole = slab.astype(np.int64, copy=True) if np.isfinite(slab).all() else None
+            if whole is None or not np.array_equal(whole, slab):
+                found.problems.append(f"{marks.path}: expected whole numbers, found other {slab.dtype} values")
+                return
+            slab = whole  # noqa: PLW2901
+        total.update(count_values(slab))
+        annotated = np.isin(slab, known).any(axis=(1, 2))
+        found.annotated += (np.flatnonzero(annotated) + start).tolist()
+    found.voxels_of_id = dict(sorted(total.items()))

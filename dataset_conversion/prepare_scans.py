@@ -1,0 +1,144 @@
+"""Unseen scans to the input folder of ``nnUNetv2_predict``, normalised as the training scans were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dataset_conversion.pairing import named_volumes
+from dataset_conversion.raw_dataset import RECORD, image_name, read_conversion, write_record
+from dataset_conversion.scan_writer import run_jobs, scan_normalization, write_range, write_spacing_file
+from nnunet_ext.errors import BadCasesError, NnunetExtError
+from nnunet_ext.files import refuse_existing
+from nnunet_ext.imageio import open_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The images that were written: their folder, case names, and notes for the user."""
+
+    folder: Path
+    cases: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare_soil_ct(
+    scans: Path,
+    output: Path,
+    dataset: Path,
+    *,
+    spacing: Spacing | None = None,
+    image_suffix: str = "",
+    processes: int = 2,
+    overwrite: bool = False,
+) -> Prepared:
+    """Write unseen scans as ``nnUNetv2_predict`` expects them.
+
+    Each scan is normalised with the scheme of the training data, its numbers computed over the whole scan; a scan of
+    the training data gets the very numbers that it had there. Volumes are read and written slab by slab.
+
+    Parameters
+    ----------
+    scans
+        A folder of volumes (or of slice folders), a folder of slices, or one file.
+    output
+        Folder for the images; ``conversion.json`` there says what was done.
+    dataset
+        Folder of the dataset or of the trained model: its ``dataset.json`` says how to normalise.
+    spacing
+        Voxel size in mm (z, y, x); default: what was given at conversion, else what the files say.
+    image_suffix
+        What stands between case name and ending.
+    processes
+        Number of scans that are worked on at the same time.
+    overwrite
+        Replace images of the same name.
+
+    Raises
+    ------
+    MissingInputError, InputError
+        If ``dataset`` is no soil CT dataset or model, or there is no scan.
+    BadCasesError
+        If scans cannot be read; names all of them.
+    OutputExistsError
+        If an image exists and ``overwrite`` is false.
+    """
+    content, conversion = read_conversion(dataset, "soil_ct")
+    ending = content["file_ending"]
+    spacing = spacing or _spacing(conversion.get("spacing"))
+    volumes = named_volumes(scans, image_suffix)
+    targets = [output / image_name(case, ending) for case in volumes]
+    refuse_existing([*targets, output / RECORD], overwrite=overwrite)
+    sources = _check(volumes, spacing, ending)
+
+    scheme = conversion["normalization"]
+    jobs = {case: (case, path, output, scheme, spacing, ending, overwrite) for case, path in volumes.items()}
+    records = run_jobs(jobs, prepare_scan, processes, "Preparing")
+    arguments = {"scans": str(scans.absolute()), "dataset": str(dataset.absolute())}
+    write_record(output, arguments, records, conversion=conversion)
+    notes = [f"spacing of {', '.join(cases)}: {source}" for source, cases in sources.items()]
+    return Prepared(output, sorted(volumes), notes)
+
+
+def prepare_scan(
+    case: str,
+    path: Path,
+    output: Path,
+    scheme: str,
+    spacing: Spacing | None,
+    ending: str,
+    overwrite: bool,  # noqa: FBT001 - a job's argument, passed on by position
+) -> dict[str, Any]:
+    """Write one scan and return what was done, for ``conversion.json``."""
+    with open_volume(path, spacing) as scan:
+        normalization = scan_normalization(scan, scheme)
+        write_range(
+            scan,
+            (0, scan.shape[0]),
+            output / image_name(case, ending),
+            normalization.output_dtype(scan.dtype),
+            normalization.apply,
+            scan.geometry,
+            overwrite=overwrite,
+        )
+        if ending == ".tif":
+            write_spacing_file(output, case, scan.geometry)
+        return {
+            "image": str(path.absolute()),
+            "source_shape": list(scan.shape),
+            "source_dtype": str(scan.dtype),
+            "source_spacing": list(scan.geometry.spacing),
+            "spacing_source": scan.spacing_source,
+            "normalization": {
+                "scheme": normalization.scheme,
+                "offset": normalization.offset,
+                "divisor": normalization.divisor,
+            },
+        }
+
+
+def _check(volumes: dict[str, Path], spacing: Spacing | None, ending: str) -> dict[str, list[str]]:
+    """Open every scan; return the cases by the source of their spacing, or raise with all that is wrong."""
+    problems, sources = [], dict[str, list[str]]()
+    for case, path in volumes.items():
+        try:
+            with open_volume(path, spacing) as scan:
+                sources.setdefault(scan.spacing_source, []).append(case)
+                if ending == ".tif" and not np.allclose(scan.geometry.direction, np.eye(3)):
+                    problems.append(f"{path}: the model works on TIFF files, which cannot hold this scan's direction")
+        except NnunetExtError as error:
+            problems.append(str(error))
+    if problems:
+        raise BadCasesError(problems)
+    return sources
+
+
+def _spacing(value: list[float] | None) -> Spacing | None:
+    return (value[0], value[1], value[2]) if value else None

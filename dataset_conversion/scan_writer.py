@@ -1,0 +1,118 @@
+"""Write one scan, or a range of its slices, as nnU-Net wants it: normalised, slab by slab."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dataset_conversion.normalization import Normalization, normalization_of
+from nnunet_ext.errors import InputError
+from nnunet_ext.files import write_json
+from nnunet_ext.imageio import create_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dataset_conversion.z_ranges import Range
+    from nnunet_ext.imageio import Geometry, Volume
+
+Result = TypeVar("Result")
+
+
+def scan_normalization(volume: Volume, scheme: str) -> Normalization:
+    """Compute a scan's normalisation in one pass; errors name the file."""
+    try:
+        return normalization_of(scheme, (slab for _, slab in volume.slabs()))
+    except InputError as error:
+        message = f"{volume.path}: {error}"
+        raise InputError(message) from error
+
+
+def write_range(
+    volume: Volume,
+    z_range: Range,
+    path: Path,
+    dtype: np.dtype[Any],
+    convert: Callable[[NDArray[Any]], NDArray[Any]],
+    geometry: Geometry,
+    *,
+    colors: Mapping[int, tuple[int, int, int]] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write slices ``[start, stop)`` of a volume, voxels mapped by ``convert``, with the origin of the crop.
+
+    Raises
+    ------
+    InputError
+        If ``convert`` refuses a slab; names the file.
+    """
+    start, stop = z_range
+    shape = (stop - start, *volume.shape[1:])
+    crop = geometry.shifted((start, 0, 0))
+    with create_volume(path, shape, dtype, crop, colors=colors, overwrite=overwrite) as writer:
+        for slab in _slabs_of_range(volume, z_range):
+            try:
+                converted = convert(slab)
+            except InputError as error:
+                message = f"{volume.path}: {error}"
+                raise InputError(message) from error
+            writer.write(converted)
+
+
+def write_spacing_file(folder: Path, case: str, geometry: Geometry) -> None:
+    """Write the side-car ``<case>.json`` from which nnU-Net's TIFF reader takes the spacing (z, y, x)."""
+    write_json(folder / f"{case}.json", {"spacing": list(geometry.spacing), "origin": list(geometry.origin)})
+
+
+def run_jobs(
+    jobs: dict[str, tuple[Any, ...]], function: Callable[..., Result], processes: int, description: str
+) -> dict[str, Result]:
+    """Call ``function`` with the arguments of each job, in parallel, behind a progress bar.
+
+    Parameters
+    ----------
+    jobs
+        Arguments by case name.
+    function
+        A function of a module, so that processes can import it.
+    processes
+        Number of processes; with 1 everything runs in this one.
+    description
+        Shown before the bar.
+    """
+    from tqdm import tqdm
+
+    bar = tqdm(total=len(jobs), desc=description, unit="case", disable=None)
+    results: dict[str, Result] = {}
+    with bar:
+        if processes == 1 or len(jobs) == 1:
+            for case, arguments in jobs.items():
+                results[case] = function(*arguments)
+                bar.update()
+            return results
+        with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(function, *arguments): case for case, arguments in jobs.items()}
+            try:
+                for future in as_completed(futures):
+                    results[futures[future]] = future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return {case: results[case] for case in jobs}
+
+
+def _slabs_of_range(volume: Volume, z_range: Range) -> Iterator[NDArray[Any]]:
+    """Yield the slices of a range in order, a slab at a time, each slab read once."""
+    start, stop = z_range
+    for first, slab in volume.slabs():
+        if first >= stop:
+            return
+        wanted = slab[max(start - first, 0) : stop - first]
+        if len(wanted):
+            yield wanted

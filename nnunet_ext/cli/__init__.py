@@ -1,0 +1,72 @@
+"""The ``nnunet_ext`` command: verbs, each a small module that is imported only when asked for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nnunet_ext import __version__
+from nnunet_ext.command import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: the module with its ``add_arguments`` and ``run``, and one sentence about it."""
+
+    module: str
+    summary: str
+
+
+VERBS: dict[str, Verb | dict[str, Verb]] = {
+    "doctor": Verb("nnunet_ext.cli.doctor", "Show versions, paths, the seam to nnU-Net and all registered classes."),
+    "trainer_path": Verb("nnunet_ext.cli.trainer_path", "Print the folder for nnUNet_extTrainer."),
+    "demo": Verb("nnunet_ext.cli.demo", "Run the soil workflow on a generated phantom, from tif stacks to scores."),
+    "convert": {
+        "soil_ct": Verb("dataset_conversion.soil_ct", "Soil CT scans and sparse annotations to an nnU-Net dataset."),
+    },
+    "prepare": {
+        "soil_ct": Verb("nnunet_ext.cli.prepare_soil_ct", "Unseen soil CT scans to the input of nnUNetv2_predict."),
+    },
+    "export": {
+        "soil_ct": Verb("nnunet_ext.cli.export_soil_ct", "Predictions back to the annotation's ids and colours."),
+    },
+    "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``nnunet_ext VERB [SOURCE] …`` and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        print(f"nnunet_ext {__version__}")
+        return 0
+    return _dispatch("nnunet_ext", VERBS, words)
+
+
+def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage(prog, verbs), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] not in verbs:
+        print(f"{prog}: error: unknown: '{words[0]}'\n{_usage(prog, verbs)}", file=sys.stderr)
+        return 2
+    chosen, name = verbs[words[0]], f"{prog} {words[0]}"
+    if isinstance(chosen, dict):
+        return _dispatch(name, chosen, words[1:])
+    module = import_module(chosen.module)
+    return run_command(name, chosen.summary, module.add_arguments, module.run, words[1:])
+
+
+def _usage(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]]) -> str:
+    rows = [
+        f"  {name:<14} {chosen.summary}"
+        if isinstance(chosen, Verb)
+        else f"  {name:<14} One of: {', '.join(chosen)}. '{prog} {name} --help' says more."
+        for name, chosen in verbs.items()
+    ]
+    return "\n".join([f"usage: {prog} <one of the following> …", "", *rows])

@@ -1,0 +1,103 @@
+"""Say whether this environment is in order: versions, variables, the seam, registered classes, GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+PACKAGES = (
+    "nnunet_ext",
+    "nnunetv2",
+    "torch",
+    "torchvision",
+    "dynamic_network_architectures",
+    "batchgenerators",
+    "batchgeneratorsv2",
+    "acvl_utils",
+    "numpy",
+    "SimpleITK",
+    "tifffile",
+    "imagecodecs",
+    "isal",
+    "nibabel",
+)
+VARIABLES = (
+    "nnUNet_raw",
+    "nnUNet_preprocessed",
+    "nnUNet_results",
+    "nnUNet_extTrainer",
+    "nnUNet_n_proc_DA",
+    "nnUNet_def_n_proc",
+    "nnUNet_compile",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare no flags."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; the exit status is 1 if the seam is not active or a registered name is double."""
+    from nnunet_ext.plugins.health import seam_problem, torchvision_problem
+
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    _section("Packages", [(name, _version(name)) for name in PACKAGES])
+    _section("Environment variables", [(name, os.environ.get(name, "not set")) for name in VARIABLES])
+    _section("GPU", [("torch sees", _accelerator())])
+    classes, doubles = _registered_classes()
+    _section("Registered classes", classes)
+    problem = seam_problem()
+    _section("Seam to nnU-Net", [("active", "yes" if problem is None else f"no: {problem}")])
+    troubles = [*doubles, *filter(None, [torchvision_problem()])]
+    for trouble in troubles:
+        print(f"\nWarning: {trouble}")
+    return 1 if problem or doubles else 0
+
+
+def _section(title: str, rows: list[tuple[str, str]]) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
+    print(f"\n{title}")
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _accelerator() -> str:
+    try:
+        import torch
+    except Exception as error:  # a torch that does not import is just what a doctor has to tell
+        return f"nothing: torch does not import ({type(error).__name__}: {error})"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return f"{', '.join(names)} (CUDA {torch.version.cuda})"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (use -device mps)"
+    return "no GPU (use -device cpu)"
+
+
+def _registered_classes() -> tuple[list[tuple[str, str]], list[str]]:
+    """Return (name, what and whose) rows of all groups, and one message per double name."""
+    from nnunet_ext.errors import AmbiguousPluginError
+    from nnunet_ext.plugins.registry import GROUPS, registration_of, registrations
+
+    rows, doubles = [], []
+    for group in GROUPS:
+        found = registrations(group)
+        rows += [(r.name, f"{group}, package {r.package} ({r.value})") for r in found]
+        for name in sorted({registration.name for registration in found}):
+            try:
+                registration_of(group, name)
+            except AmbiguousPluginError as error:
+                doubles.append(str(error))
+    return rows, doubles

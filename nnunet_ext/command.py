@@ -1,0 +1,59 @@
+"""Run a command: parse its arguments, turn this package's errors into one message and an exit status.
+
+A command is a pair of functions, ``add_arguments(parser)`` and ``run(args)``. The same pair serves the verb of
+``nnunet_ext`` and the script of that name, so that both have the same flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from nnunet_ext.errors import NnunetExtError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def run_command(
+    prog: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse ``argv`` and run the command.
+
+    Parameters
+    ----------
+    prog
+        Name shown in usage and error messages.
+    description
+        One sentence for ``--help``.
+    add_arguments
+        Declares the flags; must not import anything heavy, so that ``--help`` answers at once.
+    run
+        Does the work; ``None`` means success.
+    argv
+        Arguments without the program's name; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 on success, 1 after an error of this package, 130 after an interrupt. Wrong usage exits
+        with 2, as always with argparse.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        return run(args) or 0
+    except NnunetExtError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130

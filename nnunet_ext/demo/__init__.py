@@ -1,0 +1,1 @@
+"""The demonstration: a generated soil phantom through the whole workflow."""

@@ -1,0 +1,182 @@
+"""Run the soil workflow on a phantom: convert, plan, train, prepare, predict, export, evaluate, picture."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_ext.demo.phantom import CLASS_FILE, soil_phantom, sparse_annotation
+from nnunet_ext.demo.picture import draw_picture
+from nnunet_ext.demo.threshold import ThresholdBaseline
+from nnunet_ext.errors import InputError
+from nnunet_ext.files import refuse_existing, write_json
+from nnunet_ext.imageio import Geometry, write_volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TRAINING_SCANS, TEST_SCANS = 6, 2
+SHAPE = (40, 80, 80)
+SPACING = (0.05, 0.05, 0.05)
+SCRIPT = "commands.sh"
+
+
+def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: bool = False) -> int:
+    """Run the demonstration and print where everything is.
+
+    Parameters
+    ----------
+    folder
+        Folder for all that is made.
+    device
+        ``cpu``, ``cuda`` or ``mps``.
+    epochs
+        Length of the training.
+    overwrite
+        Replace the folder of an earlier demonstration.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or that of the first command that failed.
+    """
+    if epochs < 1:
+        message = f"--epochs: expected 1 or more, found {epochs}"
+        raise InputError(message)
+    folder = folder.absolute()
+    _make_room(folder, overwrite=overwrite)
+    started = time.monotonic()
+    make_scans(folder)
+    variables = environment(folder)
+    commands = workflow(folder, device, f"nnUNetTrainer_betterIgnoreSampling_{epochs}epochs")
+    write_script(folder / SCRIPT, variables, commands)
+    for number, command in enumerate(commands, start=1):
+        print(f"\n=== {number}/{len(commands)}: {shlex.join(command)}", flush=True)
+        status = subprocess.run(command, env=os.environ | variables | {"PATH": _path()}, check=False).returncode
+        if status:
+            print(f"\nThis command failed with exit status {status}.", file=sys.stderr)
+            return status
+    draw_picture(folder)
+    _print_summary(folder, time.monotonic() - started)
+    return 0
+
+
+def make_scans(folder: Path) -> None:
+    """Write the phantom: scans and sparse annotations to train on, unseen scans with their truth, a threshold's result."""
+    rng = np.random.default_rng(20)
+    geometry = Geometry(spacing=SPACING)
+    write_json(folder / "classes.json", CLASS_FILE)
+    images: list[NDArray[np.uint8]] = []
+    annotations: list[NDArray[np.uint8]] = []
+    for number in range(TRAINING_SCANS):
+        phantom = soil_phantom(SHAPE, rng)
+        images.append(phantom.image)
+        annotations.append(sparse_annotation(phantom.truth, rng))
+        write_volume(folder / "scans" / f"column_{number}.tif", images[-1], geometry)
+        write_volume(folder / "annotations" / f"column_{number}.tif", annotations[-1], geometry)
+    baseline = ThresholdBaseline.fit(images, annotations)
+    for number in range(TRAINING_SCANS, TRAINING_SCANS + TEST_SCANS):
+        phantom = soil_phantom(SHAPE, rng)
+        name = f"column_{number}.tif"
+        write_volume(folder / "unseen" / name, phantom.image, geometry)
+        write_volume(folder / "unseen_truth" / name, phantom.truth, geometry)
+        write_volume(folder / "threshold" / name, baseline.predict(phantom.image), geometry)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables that nnU-Net needs, and those that suit a small machine."""
+    return {
+        "nnUNet_raw": str(folder / "nnUNet_raw"),
+        "nnUNet_preprocessed": str(folder / "nnUNet_preprocessed"),
+        "nnUNet_results": str(folder / "nnUNet_results"),
+        "nnUNet_compile": "f",
+        "nnUNet_def_n_proc": "2",
+        "nnUNet_n_proc_DA": "2",
+    }
+
+
+def workflow(folder: Path, device: str, trainer: str) -> list[list[str]]:
+    """Return the commands of the workflow, each as a list of words."""
+    dataset, plans = str(CLASS_FILE["TaskID"]), "nnUNetPlansCPU"
+    model = folder / "nnUNet_results" / f"Dataset{dataset}_{CLASS_FILE['DatasetName']}" / f"{trainer}__{plans}__3d_fullres"
+    lines = [
+        f"nnunet_ext convert soil_ct -i {_q(folder / 'scans')} -a {_q(folder / 'annotations')} "
+        f"-c {_q(folder / 'classes.json')} -o {_q(folder / 'nnUNet_raw')}",
+        f"nnUNetv2_plan_and_preprocess -d {dataset} -c 3d_fullres -pl ExperimentPlannerCPU -npfp 2 -np 2 "
+        "--verify_dataset_integrity",
+        f"nnUNetv2_train {dataset} 3d_fullres 0 -p {plans} -tr {trainer} -device {device}",
+        f"nnunet_ext prepare soil_ct -i {_q(folder / 'unseen')} -o {_q(folder / 'prepared')} -m {_q(model)}",
+        f"nnUNetv2_predict -i {_q(folder / 'prepared')} -o {_q(folder / 'predictions')} -d {dataset} -c 3d_fullres "
+        f"-p {plans} -tr {trainer} -f 0 -npp 1 -nps 1 -device {device}",
+        f"nnunet_ext export soil_ct -i {_q(folder / 'predictions')} -o {_q(folder / 'exported')}",
+        f"nnunet_ext evaluate -p network={_q(folder / 'exported')} threshold={_q(folder / 'threshold')} "
+        f"-g {_q(folder / 'unseen_truth')} -o {_q(folder / 'scores')} --classes {_q(folder / 'classes.json')}",
+    ]
+    return [shlex.split(line) for line in lines]
+
+
+def write_script(path: Path, variables: dict[str, str], commands: list[list[str]]) -> None:
+    """Write the commands so that they can be pasted, or run again as one script."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    path.write_text("\n".join(["#!/usr/bin/env bash", "set -e", *exports, *map(shlex.join, commands)]) + "\n")
+
+
+def read_dice(folder: Path) -> dict[str, dict[str, float]]:
+    """Return the mean Dice over the unseen scans as ``{model: {class: value}}``."""
+    values: dict[str, dict[str, list[float]]] = {}
+    with (folder / "scores" / "cases.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["metric"].lower() == "dice":
+                values.setdefault(row["model"], {}).setdefault(row["class"], []).append(float(row["value"]))
+    return {
+        model: {name: float(np.nanmean(dice)) for name, dice in classes.items()} for model, classes in values.items()
+    }
+
+
+def _print_summary(folder: Path, seconds: float) -> None:
+    dice = read_dice(folder)
+    classes = [name for key, name in CLASS_FILE["labels"].items() if key != "0"]
+    print(f"\nMean Dice on {TEST_SCANS} unseen scans, after {seconds:.0f} s in all:")
+    print(f"  {'':<12}" + "".join(f"{name:>12}" for name in classes))
+    for model, values in dice.items():
+        print(f"  {model:<12}" + "".join(f"{values.get(name, float('nan')):>12.3f}" for name in classes))
+    places = {
+        "picture": folder / "demo.png",
+        "exported predictions": folder / "exported",
+        "scores": folder / "scores",
+        "trained model": folder / "nnUNet_results",
+        "commands": folder / SCRIPT,
+    }
+    print("\nWhere everything is:")
+    for what, place in places.items():
+        print(f"  {what:<22}{place}")
+    print("\nThe commands, to be pasted:\n")
+    print((folder / SCRIPT).read_text())
+
+
+def _make_room(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that exists, or remove it if it is that of an earlier demonstration."""
+    refuse_existing([folder], overwrite=overwrite)
+    if folder.exists():
+        if not (folder / SCRIPT).is_file():
+            message = f"{folder}: not removed, because it does not look like a folder of this demo (no {SCRIPT} in it)"
+            raise InputError(message)
+        shutil.rmtree(folder)
+
+
+def _path() -> str:
+    """Return PATH with this environment's commands first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def _q(path: Path) -> str:
+    return shlex.quote(str(path))

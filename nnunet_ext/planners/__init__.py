@@ -1,0 +1,1 @@
+"""Experiment planners that stock nnU-Net finds by name."""

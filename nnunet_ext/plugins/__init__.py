@@ -1,0 +1,1 @@
+"""The one seam to nnU-Net: a start-up hook, and class look-up through entry points."""

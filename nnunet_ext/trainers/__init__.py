@@ -1,0 +1,14 @@
+"""Trainers that stock nnU-Net finds by name; nothing is imported before one is asked for."""
+
+# The same as the entry points in pyproject.toml (a test compares them): installs without entry points use these.
+MODULE_OF_TRAINER = {
+    "nnUNetTrainer_betterIgnoreSampling": "nnunet_ext.trainers.ignore_sampling",
+    "nnUNetTrainer_betterIgnoreSampling_noSmooth": "nnunet_ext.trainers.ignore_sampling",
+    "nnUNetTrainer_betterIgnoreSampling_earlyStopValLoss": "nnunet_ext.trainers.ignore_sampling",
+    "nnUNetTrainerDA5_betterIgnoreSampling": "nnunet_ext.trainers.ignore_sampling_da5",
+    "nnUNetTrainerDA5_betterIgnoreSampling_noSmooth": "nnunet_ext.trainers.ignore_sampling_da5",
+    "nnUNetTrainerDA5ord0_betterIgnoreSampling": "nnunet_ext.trainers.ignore_sampling_da5",
+    "nnUNetTrainerDA5ord0_betterIgnoreSampling_noSmooth": "nnunet_ext.trainers.ignore_sampling_da5",
+    "nnUNetTrainer_noSmooth": "nnunet_ext.trainers.no_smooth",
+    "nnUNetTrainer_earlyStopValLoss": "nnunet_ext.trainers.early_stopping",
+}

@@ -1,0 +1,74 @@
+"""The command line: verbs, help, doctor, trainer_path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunet_ext.cli import VERBS, Verb, main
+
+COMMANDS = [
+    [name] if isinstance(verb, Verb) else [name, source]
+    for name, verb in VERBS.items()
+    for source in ([""] if isinstance(verb, Verb) else verb)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_every_verb_imports_nothing_heavy(words):
+    code = (
+        "import sys\nfrom nnunet_ext.cli import main\n"
+        f"try:\n    main({[*words, '--help']!r})\nexcept SystemExit as exit:\n    assert exit.code == 0\n"
+        "heavy = {'numpy', 'torch', 'SimpleITK', 'nnunetv2', 'scipy', 'matplotlib', 'tifffile', 'nibabel'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "usage: nnunet_ext" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_no_verb_prints_usage_and_fails(capsys):
+    assert main([]) == 2
+    assert "convert" in capsys.readouterr().err
+
+
+def test_an_unknown_verb_is_named(capsys):
+    assert main(["convrt"]) == 2
+    assert "unknown: 'convrt'" in capsys.readouterr().err
+
+
+def test_errors_of_the_package_become_one_message_and_exit_status_1(capsys, tmp_path):
+    status = main(["export", "soil_ct", "-i", str(tmp_path), "-o", str(tmp_path / "out")])
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.startswith("nnunet_ext export soil_ct: error: ")
+    assert "dataset.json" in error
+    assert "Traceback" not in error
+
+
+def test_trainer_path_is_a_folder_with_python_files(capsys):
+    assert main(["trainer_path"]) == 0
+    assert list(Path(capsys.readouterr().out.strip()).glob("*.py"))
+
+
+def test_doctor_lists_registered_classes_and_succeeds(capsys):
+    assert main(["doctor"]) == 0
+    report = capsys.readouterr().out
+    assert "nnUNetTrainer_betterIgnoreSampling" in report
+    assert "package nnunet_ext" in report
+    assert "active  yes" in report
+
+
+def test_doctor_fails_and_says_why_where_the_seam_is_not_active():
+    code = (
+        "import sys\nfrom nnunet_ext.plugins.startup import deactivate\ndeactivate()\n"
+        "from nnunet_ext.cli import main\nsys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "active  no:" in done.stdout
+    assert "nnUNet_extTrainer" in done.stdout
