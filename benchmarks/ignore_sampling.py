@@ -112,9 +112,7 @@ QUICK_CASES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small patches and few draws: does it run at all?"
-    )
+    parser.add_argument("--quick", action="store_true", help="small patches and few draws: does it run at all?")
     parser.add_argument("--augment", action="store_true", help="time with nnU-Net's training transforms")
     parser.add_argument("--draws", type=int, default=10_000, help="boxes drawn per rule and case")
     parser.add_argument("--rounds", type=int, default=15, help="timed turns per rule and case")
@@ -179,8 +177,8 @@ def augmentation(patch_size: tuple[int, ...]) -> tuple[Any, bool, tuple[int, ...
     stand_in = SimpleNamespace(
         configuration_manager=SimpleNamespace(patch_size=patch_size), print_to_log_file=lambda *_: None
     )
-    rotation, single_slices, large, mirror = (
-        nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(stand_in)
+    rotation, single_slices, large, mirror = nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(
+        stand_in
     )
     return rotation, single_slices, tuple(int(size) for size in large), mirror
 
@@ -223,9 +221,7 @@ def describe_spread(places: np.ndarray, case: Case) -> tuple[str, float]:
     return " / ".join(spread), float(min(p_values))
 
 
-def measure_speed(
-    case: Case, folder: str, rounds: int, batches: int, *, augment: bool
-) -> dict[str, list[float]]:
+def measure_speed(case: Case, folder: str, rounds: int, batches: int, *, augment: bool) -> dict[str, list[float]]:
     """Time the loaders in turns, in CPU time of this one thread, so that a busy machine meets them alike."""
     rotation, single_slices, _, mirror = augmentation(case.patch_size)
     if augment:

@@ -58,7 +58,7 @@ def inspect_case(
     annotation: Path,
     label_map: LabelMap,
     spacing: tuple[float, float, float] | None,
-    unknown_as_ignore: bool,  # noqa: FBT001 - a job's argument, passed on by position
+    unknown_as_ignore: bool,
 ) -> Inspection:
     """Read a scan's header and all of its annotation, slab by slab; collect problems instead of raising them.
 
@@ -117,7 +117,7 @@ def _count(found: Inspection, marks: Volume, label_map: LabelMap) -> None:
             if whole is None or not np.array_equal(whole, slab):
                 found.problems.append(f"{marks.path}: expected whole numbers, found other {slab.dtype} values")
                 return
-            slab = whole  # noqa: PLW2901
+            slab = whole
         total.update(count_values(slab))
         annotated = np.isin(slab, known).any(axis=(1, 2))
         found.annotated += (np.flatnonzero(annotated) + start).tolist()

@@ -52,7 +52,8 @@ def read_class_table(path: Path) -> ClassTable:
     content = read_json(path)
     names = _names(path, content.get("labels"))
     colors = {
-        _id(path, key): _color(path, key, value) for key, value in _object(path, "colors", content.get("colors")).items()
+        _id(path, key): _color(path, key, value)
+        for key, value in _object(path, "colors", content.get("colors")).items()
     }
     stray = sorted(set(colors) - set(names))
     if stray:

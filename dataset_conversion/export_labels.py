@@ -73,7 +73,9 @@ def export_soil_ct(
     targets = {case: output / f"{case}.{file_format}" for case in cases}
     refuse_existing(list(targets.values()), overwrite=overwrite)
 
-    checks = run_jobs({case: (path, label_map, file_format) for case, path in cases.items()}, check, processes, "Checking")
+    checks = run_jobs(
+        {case: (path, label_map, file_format) for case, path in cases.items()}, check, processes, "Checking"
+    )
     problems = [problem for found in checks.values() for problem in found]
     if problems:
         raise BadCasesError(problems)
@@ -101,7 +103,7 @@ def export_case(
     target: Path,
     label_map: LabelMap,
     colors: Mapping[int, tuple[int, int, int]],
-    overwrite: bool,  # noqa: FBT001 - a job's argument, passed on by position
+    overwrite: bool,
 ) -> None:
     """Write one prediction with the annotation's ids."""
     with open_volume(path) as labels:

@@ -43,14 +43,15 @@ class LabelMap:
         return _look_up(annotation, self.label_of_id, self.ignore_label)
 
     def to_ids(self, labels: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
-        """Map labels, of any shape, back to annotation ids.
+        """Map labels, of any shape, back to annotation ids; label 0, if no class has it, to not annotated.
 
         Raises
         ------
         InputError
             If there is a label that the map does not produce; names labels and voxel counts.
         """
-        id_of_label = {label: value for value, label in self.label_of_id.items()}
+        # A network may predict label 0 where no class has it: nnU-Net fills what it cropped away with it.
+        id_of_label = {0: UNANNOTATED, **{label: value for value, label in self.label_of_id.items()}}
         unknown = {value: n for value, n in count_values(labels).items() if value not in id_of_label}
         if unknown:
             listed = ", ".join(f"{value} ({count} voxels)" for value, count in sorted(unknown.items()))
@@ -106,7 +107,8 @@ def _look_up(array: NDArray[Any], table: dict[int, int], other: int) -> NDArray[
     small = array.dtype in (np.uint8, np.uint16)
     size = np.iinfo(array.dtype).max + 1 if small else max(table) + 2
     values = np.full(size, other, dtype=target)
-    values[list(table)] = list(table.values())
+    possible = {value: label for value, label in table.items() if value < size}
+    values[list(possible)] = list(possible.values())
     if small:
         return np.take(values, array)
     inside = (array >= 0) & (array < size - 1)

@@ -94,7 +94,7 @@ def prepare_scan(
     scheme: str,
     spacing: Spacing | None,
     ending: str,
-    overwrite: bool,  # noqa: FBT001 - a job's argument, passed on by position
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Write one scan and return what was done, for ``conversion.json``."""
     with open_volume(path, spacing) as scan:

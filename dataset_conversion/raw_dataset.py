@@ -62,7 +62,13 @@ def image_name(case: str, file_ending: str) -> str:
 
 
 def write_dataset_json(
-    folder: Path, *, channel: str, labels: dict[str, int], cases: int, file_ending: str, conversion: dict[str, Any]
+    folder: Path,
+    *,
+    channel: str,
+    labels: dict[str, int],
+    cases: int,
+    file_ending: str,
+    conversion: dict[str, Any],
 ) -> None:
     """Write ``dataset.json`` of a dataset with one channel.
 
@@ -96,7 +102,10 @@ def write_dataset_json(
 
 def write_record(folder: Path, command: dict[str, Any], cases: dict[str, dict[str, Any]], **more: object) -> None:
     """Write ``conversion.json``: tool version, arguments, and what was done to each case."""
-    write_json(folder / RECORD, {"tool": "nnunet_ext", "version": __version__, "arguments": command, **more, "cases": cases})
+    write_json(
+        folder / RECORD,
+        {"tool": "nnunet_ext", "version": __version__, "arguments": command, **more, "cases": cases},
+    )
 
 
 def read_conversion(folder: Path, source: str) -> tuple[dict[str, Any], dict[str, Any]]:

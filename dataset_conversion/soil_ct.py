@@ -19,9 +19,21 @@ FORMATS = ("nii.gz", "mha", "tif")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of ``nnunet_ext convert soil_ct``."""
     add = parser.add_argument
-    add("-i", dest="images", type=Path, required=True, help="folder of scans: tif, mha, nii.gz, or folders of slices")
+    add(
+        "-i",
+        dest="images",
+        type=Path,
+        required=True,
+        help="folder of scans: tif, mha, nii.gz, or folders of slices",
+    )
     add("-a", dest="annotations", type=Path, required=True, help="folder of annotations, paired by name")
-    add("-c", dest="classes", type=Path, required=True, help="JSON file with ids, names and colours of the classes")
+    add(
+        "-c",
+        dest="classes",
+        type=Path,
+        required=True,
+        help="JSON file with ids, names and colours of the classes",
+    )
     add("-d", dest="dataset_id", type=int, help="dataset id; default: TaskID of the class file")
     add("-n", dest="name", help="dataset name; default: DatasetName of the class file")
     add("-o", dest="output", type=Path, help="folder of raw datasets; default: $nnUNet_raw")
@@ -29,12 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     crop = parser.add_mutually_exclusive_group()
     crop.add_argument("--context", type=int, default=48, help="slices kept beside the annotated ones, along z")
     crop.add_argument("--no-crop", action="store_true", help="keep whole scans")
-    add("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="voxel size in mm instead of the files' own")
+    add(
+        "--spacing",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxel size in mm instead of the files' own",
+    )
     add("--image-suffix", default="", metavar="S", help="what stands between case name and ending of an image")
     add("--annotation-suffix", default="", metavar="S", help="the same for annotations")
     add("--format", dest="file_format", choices=FORMATS, default="nii.gz", help="of the files in the dataset")
-    add("--matrix-as-class", action="store_true", help="keep class 1 as foreground instead of nnU-Net's background")
-    add("--unknown-as-ignore", action="store_true", help="treat ids that the class file lacks as not annotated")
+    add(
+        "--matrix-as-class",
+        action="store_true",
+        help="keep class 1 as foreground instead of nnU-Net's background",
+    )
+    add(
+        "--unknown-as-ignore",
+        action="store_true",
+        help="treat ids that the class file lacks as not annotated",
+    )
     add("--split-annotated", type=int, default=1, metavar="N", help="cut each scan into up to N cases along z")
     add("--allow-few-cases", action="store_true", help="accept fewer than five cases (train with fold 'all')")
     add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")

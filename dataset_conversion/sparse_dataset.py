@@ -13,7 +13,13 @@ from dataset_conversion.class_table import ClassTable, read_class_table
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, dataset_labels, sparse_label_map
 from dataset_conversion.normalization import NO_NORM, RESCALE, RGB, ZSCORE
 from dataset_conversion.pairing import named_volumes, pair
-from dataset_conversion.raw_dataset import FILE_ENDINGS, dataset_folder, image_name, write_dataset_json, write_record
+from dataset_conversion.raw_dataset import (
+    FILE_ENDINGS,
+    dataset_folder,
+    image_name,
+    write_dataset_json,
+    write_record,
+)
 from dataset_conversion.scan_writer import run_jobs, scan_normalization, write_range, write_spacing_file
 from dataset_conversion.z_ranges import Range, split_ranges
 from nnunet_ext.errors import BadCasesError, InputError
@@ -159,7 +165,12 @@ def convert_soil_ct(
         records = {case: record for cases in written.values() for case, record in cases.items()}
         labels = dataset_labels(table, label_map)
         write_dataset_json(
-            unfinished, channel=NO_NORM, labels=labels, cases=len(records), file_ending=ending, conversion=conversion
+            unfinished,
+            channel=NO_NORM,
+            labels=labels,
+            cases=len(records),
+            file_ending=ending,
+            conversion=conversion,
         )
         arguments = {
             "images": str(images.absolute()),
@@ -268,9 +279,7 @@ def _refuse_bad_cases(inspections: dict[str, Inspection], ending: str) -> None:
         raise BadCasesError(problems)
 
 
-def _training_cases(
-    inspections: dict[str, Inspection], context: int | None, parts: int
-) -> dict[str, dict[str, Range]]:
+def _training_cases(inspections: dict[str, Inspection], context: int | None, parts: int) -> dict[str, dict[str, Range]]:
     """Return the training cases of every scan that is annotated, as ranges of slices."""
     cases: dict[str, dict[str, Range]] = {}
     for scan, found in inspections.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def split_ranges(annotated: Sequence[int], length: int, context: int | None, par
     """
     parts = min(parts, len(annotated))
     bounds = [len(annotated) * part // parts for part in range(parts + 1)]
-    groups = [annotated[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
-    borders = [(left[-1] + right[0] + 1) // 2 for left, right in zip(groups[:-1], groups[1:], strict=True)]
+    groups = [annotated[start:stop] for start, stop in pairwise(bounds)]
+    borders = [(left[-1] + right[0] + 1) // 2 for left, right in pairwise(groups)]
     limits = list(zip([0, *borders], [*borders, length], strict=True))
     ranges = []
     for group, (low, high) in zip(groups, limits, strict=True):

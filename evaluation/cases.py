@@ -112,9 +112,7 @@ def _listed(values: Mapping[int, int]) -> str:
     return ", ".join(f"{value} ({voxels} voxels)" for value, voxels in shown) + more
 
 
-def _in_parallel(
-    function: Callable[[Pair], CaseResult], pairs: Sequence[Pair], workers: int
-) -> list[CaseResult]:
+def _in_parallel(function: Callable[[Pair], CaseResult], pairs: Sequence[Pair], workers: int) -> list[CaseResult]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:

@@ -144,9 +144,7 @@ def parse_predictions(values: Sequence[str]) -> dict[str, Path]:
             message = f"-p {value}: expected a name before and a folder after '='"
             raise InputError(message)
         if name in models:
-            message = (
-                f"-p: {models[name]} and {folder} both are model {name!r}; name them, as in -p NAME=FOLDER"
-            )
+            message = f"-p: {models[name]} and {folder} both are model {name!r}; name them, as in -p NAME=FOLDER"
             raise InputError(message)
         models[name] = Path(folder)
     return models
@@ -197,9 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np", type=_positive, default=min(4, os.cpu_count() or 1), metavar="N", help="number of processes"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the output of an earlier evaluation"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier evaluation")
 
 
 def run(args: argparse.Namespace) -> None:

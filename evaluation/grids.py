@@ -49,11 +49,7 @@ def grid_problems(pair: Pair) -> list[str]:
     found, expected = _header(pair.prediction), _header(pair.reference)
     if isinstance(found, str) or isinstance(expected, str):
         return [problem for problem in (found, expected) if isinstance(problem, str)]
-    fields = [
-        field
-        for field in ("spacing", "origin", "direction")
-        if _knows(found, field) and _knows(expected, field)
-    ]
+    fields = [field for field in ("spacing", "origin", "direction") if _knows(found, field) and _knows(expected, field)]
     differences = geometry_differences(found.geometry, expected.geometry, fields)
     if found.shape != expected.shape:
         differences.insert(0, f"shape {found.shape} instead of {expected.shape}")

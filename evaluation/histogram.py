@@ -56,9 +56,7 @@ def joint_histogram(reference: npt.NDArray[Any], prediction: npt.NDArray[Any]) -
     return total
 
 
-def counts_of(
-    histogram: Mapping[tuple[int, int], int], values: Collection[int], ignore: int | None = None
-) -> Counts:
+def counts_of(histogram: Mapping[tuple[int, int], int], values: Collection[int], ignore: int | None = None) -> Counts:
     """Count the voxels of a label or region.
 
     Parameters

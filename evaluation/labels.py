@@ -141,9 +141,7 @@ def find_declaration(folders: Iterable[Path]) -> Path | None:
     meanings = {path: _meaning(read_declaration(path)) for path in found}
     if len(set(meanings.values())) > 1:
         listed = ", ".join(str(path) for path in found)
-        message = (
-            f"these files declare different labels: {listed}. Say which labels count with --classes FILE."
-        )
+        message = f"these files declare different labels: {listed}. Say which labels count with --classes FILE."
         raise InputError(message)
     return found[0] if found else None
 
@@ -206,9 +204,7 @@ def _names_to_values(labels: dict[str, str], path: Path) -> dict[str, int]:
     values: dict[str, int] = {}
     for identifier, name in labels.items():
         if not identifier.isdecimal():
-            message = (
-                f"{path}: expected label ids such as '1' as keys of names, found {identifier!r}: {name!r}"
-            )
+            message = f"{path}: expected label ids such as '1' as keys of names, found {identifier!r}: {name!r}"
             raise InputError(message)
         value = int(identifier)
         key = name if value != 0 else ("background" if name.lower() == "background" else "ignore")

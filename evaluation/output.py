@@ -71,9 +71,7 @@ def check_output(output: Path, inputs: Sequence[Path], *, overwrite: bool) -> No
     refuse_existing([output], overwrite=overwrite)
     if not os.path.lexists(output):
         return
-    others = (
-        [path for path in output.iterdir() if path.name not in OUTPUT_FILES] if output.is_dir() else [output]
-    )
+    others = [path for path in output.iterdir() if path.name not in OUTPUT_FILES] if output.is_dir() else [output]
     if others:
         message = f"{others[0]} was not written by an evaluation and is not replaced; choose another output"
         raise OutputExistsError(message)

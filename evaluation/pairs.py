@@ -24,9 +24,7 @@ class Pair:
     reference: Path
 
 
-def find_pairs(
-    predictions: Mapping[str, Path], labels: Path, *, subset: bool = False
-) -> tuple[list[Pair], list[str]]:
+def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = False) -> tuple[list[Pair], list[str]]:
     """Pair the files that have the same name but for the ending.
 
     Parameters
@@ -95,9 +93,7 @@ def _volumes(folder: Path) -> list[Path]:
     """Return the volumes in a folder; single slices that lie in it are cases, and not together one volume."""
     volumes = find_volumes(folder)
     if volumes == [folder]:
-        return sorted(
-            path for path in folder.iterdir() if is_supported(path) and not path.name.startswith(".")
-        )
+        return sorted(path for path in folder.iterdir() if is_supported(path) and not path.name.startswith("."))
     return volumes
 
 

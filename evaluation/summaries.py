@@ -84,9 +84,7 @@ class SummaryRow:
     n_empty_both: int
 
 
-def case_rows(
-    cases: Sequence[CaseCounts], classes: Sequence[ScoredClass], metrics: Sequence[str]
-) -> Iterator[CaseRow]:
+def case_rows(cases: Sequence[CaseCounts], classes: Sequence[ScoredClass], metrics: Sequence[str]) -> Iterator[CaseRow]:
     """Yield a row per case, class and metric."""
     for case in cases:
         for scored, counts in zip(classes, case.counts, strict=True):
@@ -123,9 +121,7 @@ def summary_json(cases: Sequence[CaseCounts], label_set: LabelSet) -> dict[str, 
         and beside them ``pooled`` and ``empty`` per label or region, ``model``, ``classes`` and
         ``ignore_label``. For several models the first five stand in ``models`` under the name of each.
     """
-    models = {
-        model: _model_summary(of_model, label_set.classes) for model, of_model in _by_model(cases).items()
-    }
+    models = {model: _model_summary(of_model, label_set.classes) for model, of_model in _by_model(cases).items()}
     about = {
         "classes": {
             scored.key: {"name": scored.name, "task": scored.task, "values": list(scored.values)}
@@ -207,10 +203,7 @@ _NUMBERS = tuple(_numbers(Counts()))
 
 def _mean_numbers(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the mean over cases of each number, as nnU-Net leaving out those that are NaN."""
-    return {
-        name: _mean([value for of_case in numbers if not math.isnan(value := of_case[name])])
-        for name in _NUMBERS
-    }
+    return {name: _mean([value for of_case in numbers if not math.isnan(value := of_case[name])]) for name in _NUMBERS}
 
 
 def _mean(values: Sequence[float]) -> float:

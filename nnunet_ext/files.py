@@ -7,13 +7,13 @@ import os
 import shutil
 import uuid
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def temporary_sibling(path: Path) -> Path:

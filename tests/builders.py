@@ -27,7 +27,14 @@ def class_file(path: Path, names: dict[str, str] | None = None, **more: object) 
     """Write a class file in the form that is in circulation."""
     labels = names or FIVE_CLASSES
     colors = {key: [10 * int(key), 255 - int(key), int(key)] for key in labels}
-    content = {"TaskID": 777, "DatasetName": "Soil", "norm_type": "zscore", "labels": labels, "colors": colors}
+    content = {
+        "TaskID": 777,
+        "DatasetName": "Soil",
+        "norm_type": "zscore",
+        "labels": labels,
+        "colors": colors,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**content, **more}))
     return path
 
@@ -35,7 +42,7 @@ def class_file(path: Path, names: dict[str, str] | None = None, **more: object) 
 def write_tif(path: Path, array: np.ndarray, **more: object) -> Path:
     """Write a TIFF volume, (z, y, x)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, array, **more)
+    tifffile.imwrite(path, array, photometric="minisblack", **more)
     return path
 
 
@@ -46,7 +53,10 @@ def asymmetric_labels(shape: tuple[int, int, int], classes: int = 5) -> np.ndarr
 
 
 def soil_folder(
-    folder: Path, cases: int = 5, shape: tuple[int, int, int] = (12, 16, 20), annotated: tuple[int, ...] = (5,)
+    folder: Path,
+    cases: int = 5,
+    shape: tuple[int, int, int] = (12, 16, 20),
+    annotated: tuple[int, ...] = (5,),
 ) -> tuple[Path, Path, Path]:
     """Write images, annotations (dense on the slices ``annotated``) and a class file; return their paths."""
     rng = np.random.default_rng(0)

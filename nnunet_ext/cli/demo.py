@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument
-    add("-o", dest="output", type=Path, default=Path("nnunet_ext_demo"), help="folder for all that the demo makes")
+    add(
+        "-o",
+        dest="output",
+        type=Path,
+        default=Path("nnunet_ext_demo"),
+        help="folder for all that the demo makes",
+    )
     add("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="where nnU-Net trains and predicts")
     add("--epochs", type=int, default=3, help="length of the training; 250 iterations each")
     add("--overwrite", action="store_true", help="replace the folder of an earlier demo")

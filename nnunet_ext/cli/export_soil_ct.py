@@ -15,8 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-i", dest="predictions", type=Path, required=True, help="folder that nnUNetv2_predict wrote")
     add("-o", dest="output", type=Path, required=True, help="folder for the exported volumes")
-    add("--dataset", type=Path, help="folder of dataset or model; default: dataset.json beside the predictions")
-    add("--format", dest="file_format", choices=("tif", "mha", "nii.gz", "nrrd"), default="tif", help="output format")
+    add(
+        "--dataset",
+        type=Path,
+        help="folder of dataset or model; default: dataset.json beside the predictions",
+    )
+    add(
+        "--format",
+        dest="file_format",
+        choices=("tif", "mha", "nii.gz", "nrrd"),
+        default="tif",
+        help="output format",
+    )
     add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")
     add("--overwrite", action="store_true", help="replace files of the same name")
 

@@ -15,11 +15,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument
     add("-i", dest="scans", type=Path, required=True, help="folder of scans, folder of slices, or one file")
-    add("-o", dest="output", type=Path, required=True, help="folder for the images, the -i of nnUNetv2_predict")
+    add(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        help="folder for the images, the -i of nnUNetv2_predict",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("-m", dest="model", type=Path, help="folder of the trained model")
     source.add_argument("--dataset", type=Path, help="folder of the dataset, instead of the model")
-    add("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="voxel size in mm instead of the files' own")
+    add(
+        "--spacing",
+        type=float,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxel size in mm instead of the files' own",
+    )
     add("--image-suffix", default="", metavar="S", help="what stands between case name and ending of a scan")
     add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")
     add("--overwrite", action="store_true", help="replace images of the same name")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UNANNOTATED, MATRIX, STONE, ROOT, PORE = range(5)
 GREY = {MATRIX: 128.0, STONE: 188.0, ROOT: 82.0, PORE: 36.0}

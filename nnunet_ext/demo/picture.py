@@ -22,7 +22,7 @@ def draw_picture(folder: Path) -> Path:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    colors = [np.array(CLASS_FILE["colors"][key]) / 255 for key in CLASS_FILE["labels"]]
+    colors = [_rgb(CLASS_FILE["colors"][key]) for key in CLASS_FILE["labels"]]
     class_colors = ListedColormap(colors)
     figure = Figure(figsize=(13, 7.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -42,7 +42,14 @@ def draw_picture(folder: Path) -> Path:
     return folder / "demo.png"
 
 
-def _panels(folder: Path) -> tuple[list[tuple[str, NDArray[np.uint8], bool]], list[tuple[str, NDArray[np.uint8], bool]]]:
+def _rgb(color: list[int]) -> tuple[float, float, float]:
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255
+
+
+def _panels(
+    folder: Path,
+) -> tuple[list[tuple[str, NDArray[np.uint8], bool]], list[tuple[str, NDArray[np.uint8], bool]]]:
     """Return title, slice and whether it holds class ids, for the panels of both rows."""
     scan, marks = (read_volume(folder / kind / "column_0.tif")[0] for kind in ("scans", "annotations"))
     annotated = np.count_nonzero(marks, axis=(1, 2))

@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: b
 
 
 def make_scans(folder: Path) -> None:
-    """Write the phantom: scans and sparse annotations to train on, unseen scans with their truth, a threshold's result."""
+    """Write the phantom: annotated scans, unseen scans with their truth, and what a threshold makes of them."""
     rng = np.random.default_rng(20)
     geometry = Geometry(spacing=SPACING)
     write_json(folder / "classes.json", CLASS_FILE)
@@ -107,7 +107,9 @@ def environment(folder: Path) -> dict[str, str]:
 def workflow(folder: Path, device: str, trainer: str) -> list[list[str]]:
     """Return the commands of the workflow, each as a list of words."""
     dataset, plans = str(CLASS_FILE["TaskID"]), "nnUNetPlansCPU"
-    model = folder / "nnUNet_results" / f"Dataset{dataset}_{CLASS_FILE['DatasetName']}" / f"{trainer}__{plans}__3d_fullres"
+    model = (
+        folder / "nnUNet_results" / f"Dataset{dataset}_{CLASS_FILE['DatasetName']}" / f"{trainer}__{plans}__3d_fullres"
+    )
     lines = [
         f"nnunet_ext convert soil_ct -i {_q(folder / 'scans')} -a {_q(folder / 'annotations')} "
         f"-c {_q(folder / 'classes.json')} -o {_q(folder / 'nnUNet_raw')}",

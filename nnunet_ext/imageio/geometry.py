@@ -42,9 +42,7 @@ class Geometry:
         return tuple(reversed(self.spacing)), tuple(reversed(self.origin)), direction
 
     @classmethod
-    def from_itk(
-        cls, spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]
-    ) -> Geometry:
+    def from_itk(cls, spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]) -> Geometry:
         """Build a geometry from SimpleITK's spacing, origin (x, y, z) and direction (9 numbers by row)."""
         rows = [direction[3 * i : 3 * i + 3] for i in range(3)]
         z, y, x = (tuple(float(value) for value in reversed(row)) for row in reversed(rows))

@@ -63,9 +63,7 @@ def _header(path: Path, *, compressed: bool) -> Any:
         return kind.from_fileobj(stream, check=False)
 
 
-def _scaling(
-    slope: float, intercept: float, dtype: np.dtype[Any]
-) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+def _scaling(slope: float, intercept: float, dtype: np.dtype[Any]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """Return the header's scaling with ITK's reading of it: a slope of 0 or NaN means 1."""
     slope = slope if np.isfinite(slope) and slope != 0 else 1.0
     intercept = intercept if np.isfinite(intercept) else 0.0

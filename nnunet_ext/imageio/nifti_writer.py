@@ -51,9 +51,7 @@ def nifti_header(spec: OutputSpec) -> bytes:
         If an axis is longer than 32767 voxels.
     """
     if max(spec.shape) > _LONGEST_AXIS:
-        message = (
-            f"{spec.path}: shape {spec.shape} given, NIfTI holds at most {_LONGEST_AXIS} voxels per axis"
-        )
+        message = f"{spec.path}: shape {spec.shape} given, NIfTI holds at most {_LONGEST_AXIS} voxels per axis"
         raise InputError(message)
     affine = _affine(spec.geometry)
     header = nibabel.Nifti1Header(endianness="<")

@@ -137,9 +137,7 @@ def _shape(path: Path, tif: tifffile.TiffFile) -> tuple[int, int, int]:
         )
         raise UnsupportedFormatError(message)
     if names[-2:] != "YX" or len(names) > 3:
-        message = (
-            f"{path}: axes {names} of lengths {[length for _, length in kept]}, expected one stack (z, y, x)"
-        )
+        message = f"{path}: axes {names} of lengths {[length for _, length in kept]}, expected one stack (z, y, x)"
         raise UnsupportedFormatError(message)
     depth, height, width = (1, *(length for _, length in kept))[-3:]
     _check_count(path, tif, depth)

@@ -75,9 +75,7 @@ def _from_imagej(tif: TiffFile) -> tuple[Spacing, str] | None:
     in_inches = str(metadata["unit"]).lower() in _INCH_NAMES
     if per_x is None or per_y is None or (in_inches and distance is None and _is_typical(per_y, per_x)):
         return None
-    return _completed(
-        None if distance is None else distance * unit, unit / per_y, unit / per_x, "ImageJ metadata"
-    )
+    return _completed(None if distance is None else distance * unit, unit / per_y, unit / per_x, "ImageJ metadata")
 
 
 def _from_resolution(tif: TiffFile) -> tuple[Spacing, str] | None:

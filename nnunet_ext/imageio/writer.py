@@ -75,15 +75,11 @@ class VolumeWriter:
             If shape or dtype do not fit, or more slices come than the volume has.
         """
         if slab.ndim != 3 or slab.shape[1:] != self.shape[1:]:
-            message = (
-                f"{self.path}: slab of shape {slab.shape}, expected (n, {self.shape[1]}, {self.shape[2]})"
-            )
+            message = f"{self.path}: slab of shape {slab.shape}, expected (n, {self.shape[1]}, {self.shape[2]})"
             raise InputError(message)
         if not np.can_cast(slab.dtype, self._dtype, casting="safe"):
             name = self._dtype.name
-            message = (
-                f"{self.path}: slab of {slab.dtype}, expected {name} or what converts to it without loss"
-            )
+            message = f"{self.path}: slab of {slab.dtype}, expected {name} or what converts to it without loss"
             raise InputError(message)
         if self.written + len(slab) > self.shape[0]:
             message = f"{self.path}: {self.written + len(slab)} slices given, expected {self.shape[0]}"
@@ -95,7 +91,5 @@ class VolumeWriter:
     def check_complete(self) -> None:
         """Raise ``InputError`` unless all slices are written."""
         if self.written != self.shape[0]:
-            message = (
-                f"{self.path}: {self.written} slices written, expected {self.shape[0]}; nothing was kept"
-            )
+            message = f"{self.path}: {self.written} slices written, expected {self.shape[0]}; nothing was kept"
             raise InputError(message)

@@ -46,9 +46,9 @@ def torchvision_problem() -> str | None:
         import_module("torchvision")
     except Exception as error:
         return (
-            f"torchvision {installed} does not import beside torch {version('torch')} ({type(error).__name__}: {error}). "
-            "Registered trainers are found all the same, but of nnU-Net's own only nnUNetTrainer. Install torch and "
-            "torchvision from the same index (both for CPU, or both for the same CUDA)."
+            f"torchvision {installed} does not import beside torch {version('torch')} "
+            f"({type(error).__name__}: {error}). Registered trainers are found all the same, but of nnU-Net's own only "
+            "nnUNetTrainer. Install torch and torchvision from the same index (both for CPU, or both for one CUDA)."
         )
     return None
 

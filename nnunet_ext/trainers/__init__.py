@@ -1,6 +1,6 @@
 """Trainers that stock nnU-Net finds by name; nothing is imported before one is asked for."""
 
-# The same as the entry points in pyproject.toml (a test compares them): installs without entry points use these.
+# The same as the entry points in pyproject.toml (a test compares them), for installs without entry points.
 MODULE_OF_TRAINER = {
     "nnUNetTrainer_betterIgnoreSampling": "nnunet_ext.trainers.ignore_sampling",
     "nnUNetTrainer_betterIgnoreSampling_noSmooth": "nnunet_ext.trainers.ignore_sampling",

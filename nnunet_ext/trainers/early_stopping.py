@@ -47,8 +47,7 @@ class EarlyStoppingMixin(AnyTrainer):
         self.min_delta = min_delta_from_environment(self.min_delta)
         super().on_train_start()
         self.print_to_log_file(
-            f"Early stopping on the validation loss: patience {self.patience} epochs, "
-            f"min_delta {self.min_delta}"
+            f"Early stopping on the validation loss: patience {self.patience} epochs, min_delta {self.min_delta}"
         )
 
     def on_epoch_start(self) -> None:

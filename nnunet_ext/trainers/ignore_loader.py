@@ -121,9 +121,7 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
     ) -> NDArray[np.int_]:
         """Give the voxels of which the patch has to show one; none if the case has none."""
         if class_locations is None:
-            message = (
-                "Patches that must show annotation or foreground need class locations; preprocess again."
-            )
+            message = "Patches that must show annotation or foreground need class locations; preprocess again."
             raise InputError(message)
         if not force_fg:
             return self._annotated_voxels(class_locations)
@@ -132,9 +130,7 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
             raise InputError(message)
         eligible = [key for key, voxels in class_locations.items() if len(voxels) > 0]
         # the type is checked first because comparing a numpy integer with a tuple gives an array
-        classes = [
-            key for key in eligible if not (isinstance(key, tuple) and key == self.annotated_classes_key)
-        ]
+        classes = [key for key in eligible if not (isinstance(key, tuple) and key == self.annotated_classes_key)]
         if overwrite_class in eligible:
             return class_locations[overwrite_class]
         candidates = classes or eligible

@@ -29,7 +29,5 @@ class nnUNetTrainer_betterIgnoreSampling_noSmooth(NoSmoothMixin, nnUNetTrainer_b
     """The same with Dice smooth 0 and all deep-supervision outputs."""
 
 
-class nnUNetTrainer_betterIgnoreSampling_earlyStopValLoss(
-    EarlyStoppingMixin, nnUNetTrainer_betterIgnoreSampling
-):
+class nnUNetTrainer_betterIgnoreSampling_earlyStopValLoss(EarlyStoppingMixin, nnUNetTrainer_betterIgnoreSampling):
     """The same with early stopping on the validation loss."""

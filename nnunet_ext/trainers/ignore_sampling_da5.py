@@ -23,7 +23,5 @@ class nnUNetTrainerDA5ord0_betterIgnoreSampling(IgnoreSamplingMixin, nnUNetTrain
     """nnU-Net's DA5 trainer with nearest-neighbour interpolation, with `IgnoreSamplingMixin`."""
 
 
-class nnUNetTrainerDA5ord0_betterIgnoreSampling_noSmooth(
-    NoSmoothMixin, nnUNetTrainerDA5ord0_betterIgnoreSampling
-):
+class nnUNetTrainerDA5ord0_betterIgnoreSampling_noSmooth(NoSmoothMixin, nnUNetTrainerDA5ord0_betterIgnoreSampling):
     """The same with Dice smooth 0 and all deep-supervision outputs."""

@@ -41,9 +41,7 @@ def without_smoothing(loss: Any) -> Any:
         If there is no Dice loss with a smoothing term.
     """
     if isinstance(loss, DeepSupervisionWrapper):
-        return DeepSupervisionWrapper(
-            without_smoothing(loss.loss), deep_supervision_weights(len(loss.weight_factors))
-        )
+        return DeepSupervisionWrapper(without_smoothing(loss.loss), deep_supervision_weights(len(loss.weight_factors)))
     dice: Any = getattr(loss, "dc", None)
     dice = getattr(dice, "_orig_mod", dice)  # torch.compile wraps the module
     if not hasattr(dice, "smooth"):

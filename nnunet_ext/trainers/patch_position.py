@@ -45,17 +45,13 @@ def draw_corner(
     """
     index, size, patch = np.asarray(voxel, int), np.asarray(shape, int), np.asarray(final_patch_size, int)
     if np.any(index < 0) or np.any(index >= size):
-        message = (
-            f"The voxel to show must lie in the volume, but {tuple(voxel)} is outside of {tuple(shape)}."
-        )
+        message = f"The voxel to show must lie in the volume, but {tuple(voxel)} is outside of {tuple(shape)}."
         raise InputError(message)
     lowest, highest = _useful_corners(size, patch)
     return _draw(np.maximum(lowest, index - patch + 1), np.minimum(highest, index), rng)
 
 
-def draw_any_corner(
-    shape: Sequence[int], final_patch_size: Sequence[int], rng: np.random.Generator
-) -> tuple[int, ...]:
+def draw_any_corner(shape: Sequence[int], final_patch_size: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
     """Draw the corner of a patch as `draw_corner` does, with no voxel that it has to contain."""
     return _draw(*_useful_corners(np.asarray(shape, int), np.asarray(final_patch_size, int)), rng)
 
@@ -67,14 +63,10 @@ def central_crop_offset(patch_size: Sequence[int], final_patch_size: Sequence[in
     the final patch comes from index ``P // 2`` of the larger one. That is one more than ``(P - F) // 2`` if P
     is even and F odd.
     """
-    return tuple(
-        int(large) // 2 - int(final) // 2 for large, final in zip(patch_size, final_patch_size, strict=True)
-    )
+    return tuple(int(large) // 2 - int(final) // 2 for large, final in zip(patch_size, final_patch_size, strict=True))
 
 
-def _useful_corners(
-    size: NDArray[np.int_], patch: NDArray[np.int_]
-) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+def _useful_corners(size: NDArray[np.int_], patch: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Give the lowest and the highest corner per axis of patches that waste no space."""
     room = size - patch
     return np.minimum(room, 0), np.maximum(room, 0)

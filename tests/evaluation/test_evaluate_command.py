@@ -142,10 +142,7 @@ def test_unusable_names(values, message):
 
 
 def test_errors_end_in_status_1(tmp_path, capsys):
-    assert (
-        main(["-p", str(tmp_path / "p"), "-g", str(tmp_path), "-o", str(tmp_path / "out"), "--labels", "1"])
-        == 1
-    )
+    assert main(["-p", str(tmp_path / "p"), "-g", str(tmp_path), "-o", str(tmp_path / "out"), "--labels", "1"]) == 1
     assert "no such folder" in capsys.readouterr().err
 
 

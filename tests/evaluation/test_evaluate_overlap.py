@@ -16,12 +16,8 @@ from evaluation.histogram import counts_of, joint_histogram
 from evaluation.overlap import Counts, dice, iou
 from nnunet_ext.errors import InputError
 
-LABELS = hnp.arrays(
-    np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=st.integers(0, 3)
-)
-PAIRS = LABELS.flatmap(
-    lambda ref: st.tuples(st.just(ref), hnp.arrays(np.uint8, ref.shape, elements=st.integers(0, 3)))
-)
+LABELS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=st.integers(0, 3))
+PAIRS = LABELS.flatmap(lambda ref: st.tuples(st.just(ref), hnp.arrays(np.uint8, ref.shape, elements=st.integers(0, 3))))
 
 
 def counts(ref, pred, values=(1,), ignore=None):

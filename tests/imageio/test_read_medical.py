@@ -35,9 +35,7 @@ def assert_reads_like_simpleitk(path: Path) -> None:
     with open_volume(path) as volume:
         assert volume.shape == expected.shape
         assert volume.dtype == expected.dtype
-        assert volume.geometry == Geometry.from_itk(
-            image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-        )
+        assert volume.geometry == Geometry.from_itk(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
         parts = [slab for _, slab in volume.slabs(3)]
         assert all(part.dtype == expected.dtype and part.dtype.isnative for part in parts)
         np.testing.assert_array_equal(np.concatenate(parts), expected)

@@ -55,9 +55,7 @@ def test_stacks_of_every_layout_are_read_alike(tmp_path, options, name):
     assert_reads(tmp_path / name, STACK)
 
 
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "int16", "uint32", "int32", "float32", "float64", "float16"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint32", "int32", "float32", "float64", "float16"])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_dtype_of_the_file_is_kept(tmp_path, dtype, byteorder, compression):

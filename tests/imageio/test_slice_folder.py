@@ -24,9 +24,7 @@ def write_slices(folder: Path, stack: np.ndarray = STACK, **options) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"byteorder": ">"}, {"compression": "lzw"}, {"imagej": True}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"compression": "lzw"}, {"imagej": True}], ids=str)
 def test_slices_are_stacked_in_numeric_order(tmp_path, options):
     folder = write_slices(tmp_path / "my scan", **options)
     (folder / "notes.txt").write_text("x")

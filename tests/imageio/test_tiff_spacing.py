@@ -55,16 +55,12 @@ def test_imagej_data_as_tifffile_writes_them(tmp_path):
 
 
 def test_missing_slice_distance_is_taken_from_x(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.tif", STACK, imagej=True, resolution=(1 / 19, 1 / 20), metadata={"unit": "um"}
-    )
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, resolution=(1 / 19, 1 / 20), metadata={"unit": "um"})
     expected = ((0.019, 0.020, 0.019), "ImageJ metadata, z assumed equal to x")
     assert spacing_of(tmp_path / "a.tif") == expected
 
 
-@pytest.mark.parametrize(
-    "metadata", [{"unit": "pixel", "spacing": 3.0}, {"unit": "bean"}, {"spacing": 3.0}, {}]
-)
+@pytest.mark.parametrize("metadata", [{"unit": "pixel", "spacing": 3.0}, {"unit": "bean"}, {"spacing": 3.0}, {}])
 def test_imagej_data_without_a_length_unit_give_no_spacing(tmp_path, metadata):
     tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, resolution=(2.0, 2.0), metadata=metadata)
     assert spacing_of(tmp_path / "a.tif") == ONE_MM
@@ -123,25 +119,19 @@ def test_ome_data_in_a_unit_without_length_give_no_spacing(tmp_path):
 
 @pytest.mark.parametrize(("unit", "millimeters"), [("INCH", 25.4), ("CENTIMETER", 10)])
 def test_resolution_tags_give_x_and_y_and_z_is_assumed(tmp_path, unit, millimeters):
-    tifffile.imwrite(
-        tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(500, 250), resolutionunit=unit
-    )
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(500, 250), resolutionunit=unit)
     expected = (millimeters / 500, millimeters / 250, millimeters / 500)
     assert spacing_of(tmp_path / "a.tif") == (expected, "resolution tags, z assumed equal to x")
 
 
 @pytest.mark.parametrize("dpi", [72, 96, 100, 150, 200, 300, 600])
 def test_dpi_of_image_programs_is_no_spacing(tmp_path, dpi):
-    tifffile.imwrite(
-        tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(dpi, dpi), resolutionunit="INCH"
-    )
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(dpi, dpi), resolutionunit="INCH")
     assert spacing_of(tmp_path / "a.tif") == ONE_MM
 
 
 def test_resolution_without_unit_is_no_spacing(tmp_path):
-    tifffile.imwrite(
-        tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(5, 5), resolutionunit="NONE"
-    )
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", resolution=(5, 5), resolutionunit="NONE")
     assert spacing_of(tmp_path / "a.tif") == ONE_MM
 
 

@@ -44,7 +44,11 @@ def test_every_own_trainer_is_found_by_name(name):
 
 
 def test_entry_points_and_the_list_for_installs_without_them_agree():
-    own = {point.name: point.value.split(":")[0] for point in entry_points(group=TRAINERS) if point.dist.name == "nnunet_ext"}
+    own = {
+        point.name: point.value.split(":")[0]
+        for point in entry_points(group=TRAINERS)
+        if point.dist.name == "nnunet_ext"
+    }
     assert own == MODULE_OF_TRAINER
 
 
@@ -143,7 +147,9 @@ def test_spawned_workers_have_the_seam():
 
 
 def test_start_up_loads_nothing_but_the_hook():
-    code = "import sys; print(sorted(m for m in sys.modules if m.startswith(('nnunet', 'importlib.metadata', 'torch'))))"
+    code = (
+        "import sys; print(sorted(m for m in sys.modules if m.startswith(('nnunet', 'importlib.metadata', 'torch'))))"
+    )
     assert eval(run_python(code).stdout) == ["nnunet_ext", "nnunet_ext.plugins", "nnunet_ext.plugins.startup"]
 
 
@@ -187,7 +193,9 @@ def test_trainer_path_serves_where_the_seam_is_not_active(name):
 
 
 def test_defined_names_reads_classes_functions_values_and_imports(tmp_path):
-    (tmp_path / "a.py").write_text("from b import (C,\n  D)\nclass E(C):\n  inner = 1\ndef f(): pass\nG: int = 1\nH = 2\nx == 3\n")
+    (tmp_path / "a.py").write_text(
+        "from b import (C,\n  D)\nclass E(C):\n  inner = 1\ndef f(): pass\nG: int = 1\nH = 2\nx == 3\n"
+    )
     assert {"C", "D", "E", "f", "G", "H"} <= defined_names(tmp_path)
     assert not {"inner", "x"} & defined_names(tmp_path)
 

@@ -45,9 +45,7 @@ def final_corners(
 
 @pytest.mark.parametrize("force_fg", [False, True])
 @pytest.mark.parametrize("patch_size", [FLAT, CUBE])
-def test_every_patch_shows_the_dense_slice_at_any_depth_alike(
-    patch_size: tuple[int, ...], force_fg: bool
-) -> None:
+def test_every_patch_shows_the_dense_slice_at_any_depth_alike(patch_size: tuple[int, ...], force_fg: bool) -> None:
     shape = VOLUMES[patch_size]
     z = shape[0] // 2
     corners = final_corners(
@@ -66,9 +64,7 @@ def test_every_patch_shows_the_dense_slice_at_any_depth_alike(
 
 @pytest.mark.parametrize("force_fg", [False, True])
 @pytest.mark.parametrize("patch_size", [FLAT, CUBE])
-def test_every_patch_shows_the_single_mark_at_any_place_alike(
-    patch_size: tuple[int, ...], force_fg: bool
-) -> None:
+def test_every_patch_shows_the_single_mark_at_any_place_alike(patch_size: tuple[int, ...], force_fg: bool) -> None:
     shape = VOLUMES[patch_size]
     mark = tuple(size // 2 for size in shape)
     corners = final_corners(
@@ -111,9 +107,7 @@ def test_the_loaded_central_crop_is_the_patch_that_was_chosen(
     seg = np.full((1, *shape), IGNORE, np.int16)
     seg[0, 15, 16, 17] = 1
     crop = ComposeTransforms([SpatialTransform(final, 0, False, border_mode_seg="constant")])
-    batches = loader(
-        MemoryDataset({"case": (data, seg, None)}, label_manager()), patch_size, final, transforms=crop
-    )
+    batches = loader(MemoryDataset({"case": (data, seg, None)}, label_manager()), patch_size, final, transforms=crop)
     np.random.seed(0)
     for _ in range(50):
         batch = next(batches)
@@ -177,9 +171,7 @@ def test_without_ignore_label_random_patches_are_stock_and_forced_ones_are_ours(
 def test_draws_depend_on_the_global_seed_alone() -> None:
     batches = loader(empty_dataset(), (20, 20, 20), (16, 16, 16))
     locations = single_mark((48, 48, 48))
-    first, second = (
-        final_corners(batches, (96, 96, 96), locations, draws=10, force_fg=False) for _ in range(2)
-    )
+    first, second = (final_corners(batches, (96, 96, 96), locations, draws=10, force_fg=False) for _ in range(2))
     assert np.array_equal(first, second)
     assert len(np.unique(first, axis=0)) > 5
 
@@ -190,9 +182,7 @@ def test_cases_without_annotation_are_named_once_and_cropped_at_random(foregroun
     image = np.arange(1, 1 + 12**3, dtype=np.float32).reshape(1, 12, 12, 12)
     annotated = sparse_case((12, 12, 12), 0)
     cases = {"a": (image, empty, None), "b": (*annotated, None), "c": (image, empty, None)}
-    batches = loader(
-        MemoryDataset(cases, label_manager()), (8, 8, 8), (8, 8, 8), batch_size=4, foreground=foreground
-    )
+    batches = loader(MemoryDataset(cases, label_manager()), (8, 8, 8), (8, 8, 8), batch_size=4, foreground=foreground)
     np.random.seed(0)
     with pytest.warns(UserWarning, match="2 of 3 cases have no annotated voxel: a, c. Random") as caught:
         data = torch.cat([next(batches)["data"] for _ in range(20)])

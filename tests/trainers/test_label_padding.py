@@ -39,9 +39,7 @@ def batches(
 ) -> list[dict[str, Any]]:
     manager = label_manager() if manager is None else manager
     dataset = MemoryDataset({"case": (np.ones(seg.shape, np.float32), seg, seg_prev)}, manager)
-    source = loader(
-        dataset, patch, patch, manager=manager, foreground=0.5, batch_size=2, transforms=transforms
-    )
+    source = loader(dataset, patch, patch, manager=manager, foreground=0.5, batch_size=2, transforms=transforms)
     np.random.seed(0)
     torch.manual_seed(0)
     return [next(source) for _ in range(5)]
@@ -50,9 +48,7 @@ def batches(
 @pytest.mark.parametrize("foreground", [0.0, 1.0])
 def test_without_transforms_padding_is_the_ignore_label_and_the_volume_stays(foreground: float) -> None:
     data, seg = small_case()
-    source = loader(
-        MemoryDataset({"a": (data, seg, None)}, label_manager()), PATCH, PATCH, foreground=foreground
-    )
+    source = loader(MemoryDataset({"a": (data, seg, None)}, label_manager()), PATCH, PATCH, foreground=foreground)
     np.random.seed(0)
     for _ in range(5):
         batch = next(source)
@@ -92,9 +88,7 @@ def test_the_previous_stages_padding_adds_no_foreground() -> None:
 def test_padding_is_in_the_ignore_region_and_in_no_other() -> None:
     _, seg = small_case()
     manager = label_manager(REGIONS)
-    transforms = nnUNetTrainer.get_validation_transforms(
-        None, regions=manager.foreground_regions, ignore_label=IGNORE
-    )
+    transforms = nnUNetTrainer.get_validation_transforms(None, regions=manager.foreground_regions, ignore_label=IGNORE)
     for batch in batches(seg, transforms, manager=manager):
         solid, pore, ignored = batch["target"].unbind(1)
         assert torch.equal(ignored, batch["data"][:, 0] == 0)

@@ -158,9 +158,7 @@ class UnsuitableTrainer(IgnoreSamplingMixin, TrainerWithOtherLoaders):
 
 
 def test_a_trainer_whose_loaders_cannot_be_replaced_is_refused() -> None:
-    with pytest.raises(
-        NnunetChangedError, match=r"bases of UnsuitableTrainer uses the global name nnUNetDataLoader"
-    ):
+    with pytest.raises(NnunetChangedError, match=r"bases of UnsuitableTrainer uses the global name nnUNetDataLoader"):
         UnsuitableTrainer().get_dataloaders()
 
 
@@ -194,10 +192,7 @@ def test_early_stopped_training_leaves_a_final_checkpoint_and_stops_again_when_c
     resumed.load_checkpoint(str(checkpoint))
     resumed.run_training()
     assert resumed.current_epoch == 2
-    assert (
-        torch.load(Path(resumed.output_folder) / "checkpoint_final.pth", weights_only=False)["current_epoch"]
-        == 2
-    )
+    assert torch.load(Path(resumed.output_folder) / "checkpoint_final.pth", weights_only=False)["current_epoch"] == 2
     log = Path(resumed.log_file).read_text()
     assert "patience 1 epochs, min_delta 1000.0" in log
     assert "Early stopping before epoch 2" in log
