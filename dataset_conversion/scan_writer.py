@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from math import prod
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from nnunet_ext.imageio import Geometry, Volume
 
 Result = TypeVar("Result")
+
+# Looking a voxel up in a table takes an index of 8 bytes, and most results are float32: slabs as large as the reader's
+# own would need half a gigabyte. Small ones also stay in the processor's cache.
+SLAB_VOXELS = 2**20
 
 
 def scan_normalization(volume: Volume, scheme: str) -> Normalization:
@@ -108,11 +113,8 @@ def run_jobs(
 
 
 def _slabs_of_range(volume: Volume, z_range: Range) -> Iterator[NDArray[Any]]:
-    """Yield the slices of a range in order, a slab at a time, each slab read once."""
+    """Yield the slices of a range in order, a few at a time, each read once."""
     start, stop = z_range
-    for first, slab in volume.slabs():
-        if first >= stop:
-            return
-        wanted = slab[max(start - first, 0) : stop - first]
-        if len(wanted):
-            yield wanted
+    step = max(1, SLAB_VOXELS // prod(volume.shape[1:]))
+    for first in range(start, stop, step):
+        yield volume.slab(first, min(stop, first + step))

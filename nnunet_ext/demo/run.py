@@ -24,13 +24,13 @@ from nnunet_ext.imageio import Geometry, write_volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TRAINING_SCANS, TEST_SCANS = 6, 2
-SHAPE = (40, 80, 80)
+TRAINING_SCANS, TEST_SCANS = 5, 2
+SHAPE = (32, 72, 72)
 SPACING = (0.05, 0.05, 0.05)
 SCRIPT = "commands.sh"
 
 
-def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: bool = False) -> int:
+def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 2, overwrite: bool = False) -> int:
     """Run the demonstration and print where everything is.
 
     Parameters

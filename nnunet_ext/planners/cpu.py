@@ -24,7 +24,7 @@ class ExperimentPlannerCPU(ExperimentPlanner):
     def __init__(
         self,
         dataset_name_or_id: str | int,
-        gpu_memory_target_in_gb: float = 0.07,
+        gpu_memory_target_in_gb: float = 0.04,
         plans_name: str = "nnUNetPlansCPU",
         **more: Any,
     ) -> None:
