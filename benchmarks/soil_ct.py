@@ -252,7 +252,9 @@ def peer(folder: Path, *, scheme: str, with_label: bool) -> Callable[[], object]
             del image
             label = tifffile.imread(folder / "annotations" / "scan.tif")
             label = np.where(label == 0, len(CLASSES), label - 1).astype(np.uint8)
-            sitk.WriteImage(sitk.GetImageFromArray(label), str(folder / "written" / "label.nii.gz"), useCompression=True)
+            sitk.WriteImage(
+                sitk.GetImageFromArray(label), str(folder / "written" / "label.nii.gz"), useCompression=True
+            )
 
     return work
 

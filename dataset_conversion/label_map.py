@@ -95,7 +95,9 @@ def dataset_labels(table: ClassTable, label_map: LabelMap) -> dict[str, int]:
 def count_values(array: NDArray[Any]) -> dict[int, int]:
     """Return how many voxels of an integer array hold each value that occurs in it."""
     if array.dtype in (np.uint8, np.uint16):
-        counts = np.bincount(array.ravel())
+        counts = np.zeros(np.iinfo(array.dtype).max + 1, dtype=np.int64)
+        for part in np.array_split(array.reshape(-1), max(1, array.size >> 20)):
+            counts += np.bincount(part, minlength=counts.size)  # copies its argument as 8-byte integers
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, counts = np.unique(array, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}

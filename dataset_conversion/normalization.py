@@ -121,7 +121,7 @@ class Statistics:
             return cls()
         if voxels.dtype in (np.uint8, np.uint16):
             counts = np.zeros(np.iinfo(voxels.dtype).max + 1, dtype=np.int64)
-            for part in np.array_split(voxels.reshape(-1), max(1, voxels.size >> 22)):
+            for part in np.array_split(voxels.reshape(-1), max(1, voxels.size >> 20)):
                 counts += np.bincount(part, minlength=counts.size)  # copies its argument as 8-byte integers
             values = np.flatnonzero(counts)
             weights = counts[values]

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 # Looking a voxel up in a table takes an index of 8 bytes, and most results are float32: slabs as large as the reader's
 # own would need half a gigabyte. Small ones also stay in the processor's cache.
-SLAB_VOXELS = 2**20
+SLAB_VOXELS = 2**21
 
 
 def scan_normalization(volume: Volume, scheme: str) -> Normalization:

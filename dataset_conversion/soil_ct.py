@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_ext.command import run_command
+from nnunet_ext.command import add_writing_flags, run_command
 
 if TYPE_CHECKING:
     import argparse
@@ -63,8 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--split-annotated", type=int, default=1, metavar="N", help="cut each scan into up to N cases along z")
     add("--allow-few-cases", action="store_true", help="accept fewer than five cases (train with fold 'all')")
-    add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")
-    add("--overwrite", action="store_true", help="replace a dataset of the same name")
+    add_writing_flags(parser, "a dataset of the same name")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ A command is a pair of functions, ``add_arguments(parser)`` and ``run(args)``. T
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,7 @@ def run_command(
         Exit status: 0 on success, 1 after an error of this package, 130 after an interrupt. Wrong usage exits
         with 2, as always with argparse.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=_HelpWithDefaults)
     add_arguments(parser)
     args = parser.parse_args(argv)
     try:
@@ -57,3 +56,27 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
+
+
+def add_writing_flags(parser: argparse.ArgumentParser, replaced: str) -> None:
+    """Declare ``-np`` and ``--overwrite``, which everything has that writes volumes.
+
+    Parameters
+    ----------
+    parser
+        Where to declare them.
+    replaced
+        What ``--overwrite`` replaces, for the help.
+    """
+    processes = min(4, os.cpu_count() or 1)
+    parser.add_argument("-np", dest="processes", type=int, default=processes, help="number of processes")
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {replaced}")
+
+
+class _HelpWithDefaults(argparse.HelpFormatter):
+    """Show the defaults that say something: numbers, names, paths."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        telling = action.default not in (None, False, "", argparse.SUPPRESS) and "default" not in text
+        return f"{text} (default: %(default)s)" if telling else text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nnunet_ext.command import add_writing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -27,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="tif",
         help="output format",
     )
-    add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")
-    add("--overwrite", action="store_true", help="replace files of the same name")
+    add_writing_flags(parser, "files of the same name")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nnunet_ext.command import add_writing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -33,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="voxel size in mm instead of the files' own",
     )
     add("--image-suffix", default="", metavar="S", help="what stands between case name and ending of a scan")
-    add("-np", dest="processes", type=int, default=min(4, os.cpu_count() or 1), help="number of processes")
-    add("--overwrite", action="store_true", help="replace images of the same name")
+    add_writing_flags(parser, "images of the same name")
 
 
 def run(args: argparse.Namespace) -> None:

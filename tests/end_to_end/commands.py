@@ -29,15 +29,3 @@ def run_command(words: Sequence[object], environment: dict[str, str] | None = No
     )
     assert done.returncode == 0, f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-6000:]}"
     return done.stdout
-
-
-def nnunet_folders(folder: Path) -> dict[str, str]:
-    """Return nnU-Net's variables for a small machine, with its three folders below ``folder``."""
-    return {
-        "nnUNet_raw": str(folder / "raw"),
-        "nnUNet_preprocessed": str(folder / "preprocessed"),
-        "nnUNet_results": str(folder / "results"),
-        "nnUNet_compile": "f",
-        "nnUNet_def_n_proc": "2",
-        "nnUNet_n_proc_DA": "2",
-    }

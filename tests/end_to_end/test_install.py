@@ -201,8 +201,8 @@ def test_an_install_with_target_finds_trainers_by_their_folder(wheel, tmp_path):
 def test_beside_an_editable_nnunet_classes_are_found_by_its_commands(source, wheel, tmp_path):
     environment = Environment(tmp_path, without=("nnunet_ext", "nnunetv2"))
     wanted = f"nnunetv2=={distribution('nnunetv2').version}"
-    download = ["download", "--no-deps", "--no-binary", ":all:", "-d", tmp_path, wanted]
-    done = environment.run("python", "-m", "pip", *download)
+    download = ["download", "--retries", "1", "--timeout", "30", "--no-deps", "--no-binary", ":all:", "-d", tmp_path]
+    done = environment.run("python", "-m", "pip", *download, wanted)
     if done.returncode:
         pytest.skip(f"the sources of {wanted} cannot be downloaded: {done.stderr[-500:]}")
     [archive] = tmp_path.glob("nnunetv2-*.tar.gz")

@@ -11,8 +11,9 @@ import SimpleITK as sitk
 import tifffile
 
 from nnunet_ext.demo.phantom import sparse_annotation
+from nnunet_ext.demo.run import environment as environment_of
 from tests.builders import SHARED_DATA, class_file, write_tif
-from tests.end_to_end.commands import nnunet_folders, run_command
+from tests.end_to_end.commands import run_command
 
 DATA = SHARED_DATA / "soil_ct"
 TRAINER = "nnUNetTrainer_betterIgnoreSampling_1epochs"
@@ -29,7 +30,7 @@ pytestmark = [
 def workflow(tmp_path_factory):
     """Convert three real scans, plan, train; the fourth scan stays unseen. Returns folder, environment and model."""
     folder = tmp_path_factory.mktemp("soil ct")
-    environment = nnunet_folders(folder)
+    environment = environment_of(folder)
     for number in range(4):
         image = tifffile.imread(DATA / "volumes" / f"soil_00{number}_image.tif")[:, :96, :96]
         ids = tifffile.imread(DATA / "volumes" / f"soil_00{number}_label_otsu.tif")[:, :96, :96].astype(np.uint8) + 1
@@ -49,7 +50,7 @@ def workflow(tmp_path_factory):
     train = ["nnUNetv2_train", "777", "3d_fullres", "0", "-p", PLANS, "-tr", TRAINER, "-device", "cpu"]
     log = run_command(train, environment)
     assert "Training done." in log
-    model = folder / "results" / "Dataset777_Soil" / f"{TRAINER}__{PLANS}__3d_fullres"
+    model = folder / "nnUNet_results" / "Dataset777_Soil" / f"{TRAINER}__{PLANS}__3d_fullres"
     return folder, environment, model
 
 
@@ -103,7 +104,7 @@ def test_the_folder_of_real_slices_is_predicted_as_one_volume(workflow):
 def test_our_scores_of_the_validation_fold_are_those_of_nnunet(workflow):
     folder, environment, model = workflow
     validation = model / "fold_0" / "validation"
-    labels = folder / "raw" / "Dataset777_Soil" / "labelsTr"
+    labels = folder / "nnUNet_raw" / "Dataset777_Soil" / "labelsTr"
     run_command(["nnunet_ext", "evaluate", "-p", validation, "-g", labels, "-o", folder / "fold_0"], environment)
     ours = json.loads((folder / "fold_0" / "summary.json").read_text())
     nnunets = json.loads((validation / "summary.json").read_text())

@@ -155,7 +155,7 @@ def test_a_trainer_that_cannot_be_imported_is_named_with_its_own_error(soil_lab,
     done = run("nnUNetv2_train", *words, installed=soil_lab, folder=tmp_path)
     assert done.returncode != 0
     assert "nnUNetTrainerBroken = soil_lab_nnunet.broken:nnUNetTrainerBroken" in done.stderr
-    assert "soil_lab_nnunet'" in done.stderr
+    assert "package 'soil_lab_nnunet'" in done.stderr
     assert "No module named 'a_module_that_nobody_has'" in done.stderr
 
 
@@ -163,17 +163,15 @@ def test_a_trainer_that_cannot_be_imported_is_named_with_its_own_error(soil_lab,
     ("command", "words", "closest"),
     [
         ("nnUNetv2_train", "901 3d_fullres 0 -tr nnUNetTrainerSoilLap", "nnUNetTrainerSoilLab"),
-        ("nnUNetv2_train", "901 3d_fullres 0 -tr nnUNetTrainerSoilLap_5epochs", "nnUNetTrainerSoilLab"),
         ("nnUNetv2_plan_experiment", "-d 901 -pl SoilLabPlaner", "SoilLabPlanner"),
     ],
-    ids=["trainer", "trainer with length", "planner"],
+    ids=["trainer", "planner"],
 )
 def test_a_misspelt_name_is_answered_with_the_closest_ones(soil_lab, tmp_path, command, words, closest):
     write_dataset(tmp_path / "raw")
     done = run(command, *words.split(), installed=soil_lab, folder=tmp_path)
     assert done.returncode != 0
-    [line] = [line for line in done.stderr.splitlines() if "Closest names:" in line] or [done.stderr]
-    assert closest in line.split("Closest names:")[-1].replace(".", ",").replace(" ", "").split(",")
+    assert f"Closest names: {closest}" in done.stderr
 
 
 def test_a_name_of_nnunet_stays_nnunets(soil_lab, tmp_path):
