@@ -96,8 +96,8 @@ def count_values(array: NDArray[Any]) -> dict[int, int]:
     """Return how many voxels of an integer array hold each value that occurs in it."""
     if array.dtype in (np.uint8, np.uint16):
         counts = np.zeros(np.iinfo(array.dtype).max + 1, dtype=np.int64)
-        for part in np.array_split(array.reshape(-1), max(1, array.size >> 20)):
-            counts += np.bincount(part, minlength=counts.size)  # copies its argument as 8-byte integers
+        for part in _parts(array):
+            counts += np.bincount(part, minlength=counts.size)
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     values, counts = np.unique(array, return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
@@ -112,6 +112,14 @@ def _look_up(array: NDArray[Any], table: dict[int, int], other: int) -> NDArray[
     possible = {value: label for value, label in table.items() if value < size}
     values[list(possible)] = list(possible.values())
     if small:
-        return np.take(values, array)
+        mapped: NDArray[np.uint8 | np.uint16] = np.empty(array.shape, dtype=target)
+        for source, place in zip(_parts(array), _parts(mapped), strict=True):
+            np.take(values, source, out=place, mode="clip")  # clips nothing: the table has every value
+        return mapped
     inside = (array >= 0) & (array < size - 1)
     return np.take(values, np.where(inside, array, size - 1).astype(np.intp))
+
+
+def _parts(array: NDArray[Any]) -> list[NDArray[Any]]:
+    """Cut an array, flattened, into parts of a million voxels: numpy copies each as indices of 8 bytes."""
+    return np.array_split(array.reshape(-1), max(1, array.size >> 20))

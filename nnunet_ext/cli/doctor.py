@@ -43,18 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; the exit status is 1 if the seam is not active or a registered name is double."""
-    from nnunet_ext.plugins.health import seam_problem, torchvision_problem
+    from nnunet_ext.plugins.health import double_names, plugin_problems, seam_problem, torchvision_problem
+    from nnunet_ext.plugins.registry import GROUPS, registrations
 
     print(f"Python {platform.python_version()} on {platform.platform()}")
     _section("Packages", [(name, _version(name)) for name in PACKAGES])
     _section("Environment variables", [(name, os.environ.get(name, "not set")) for name in VARIABLES])
     _section("GPU", [("torch sees", _accelerator())])
-    classes, doubles = _registered_classes()
-    _section("Registered classes", classes)
+    for group in GROUPS:
+        rows = [(found.name, f"{found.value} of package {found.package}") for found in registrations(group)]
+        if rows:
+            _section(f"Registered in {group}", rows)
     problem = seam_problem()
     _section("Seam to nnU-Net", [("active", "yes" if problem is None else f"no: {problem}")])
-    troubles = [*doubles, *filter(None, [torchvision_problem()])]
-    for trouble in troubles:
+    doubles = double_names()
+    for trouble in [*doubles, *plugin_problems(), *filter(None, [torchvision_problem()])]:
         print(f"\nWarning: {trouble}")
     return 1 if problem or doubles else 0
 
@@ -84,20 +87,3 @@ def _accelerator() -> str:
     if torch.backends.mps.is_available():
         return "Apple GPU (use -device mps)"
     return "no GPU (use -device cpu)"
-
-
-def _registered_classes() -> tuple[list[tuple[str, str]], list[str]]:
-    """Return (name, what and whose) rows of all groups, and one message per double name."""
-    from nnunet_ext.errors import AmbiguousPluginError
-    from nnunet_ext.plugins.registry import GROUPS, registration_of, registrations
-
-    rows, doubles = [], []
-    for group in GROUPS:
-        found = registrations(group)
-        rows += [(r.name, f"{group}, package {r.package} ({r.value})") for r in found]
-        for name in sorted({registration.name for registration in found}):
-            try:
-                registration_of(group, name)
-            except AmbiguousPluginError as error:
-                doubles.append(str(error))
-    return rows, doubles

@@ -10,7 +10,9 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nnunet_ext.plugins.lookup import is_wrapped
+from nnunet_ext.errors import AmbiguousPluginError, PluginImportError
+from nnunet_ext.plugins.lookup import is_wrapped, names_of_nnunet
+from nnunet_ext.plugins.registry import GROUPS, registration_of, registrations
 from nnunet_ext.plugins.startup import LOOKUP_FUNCTION, LOOKUP_MODULE
 
 PTH_FILE = "hatch_autorun_nnunet_ext.pth"
@@ -34,6 +36,36 @@ def seam_problem() -> str | None:
     if own:
         return own[0]
     return _why_not_started()
+
+
+def double_names() -> list[str]:
+    """Return one message per name that more than one package registers for different objects."""
+    problems = []
+    for group in GROUPS:
+        for name in sorted({found.name for found in registrations(group)}):
+            try:
+                registration_of(group, name)
+            except AmbiguousPluginError as error:
+                problems.append(str(error))
+    return problems
+
+
+def plugin_problems() -> list[str]:
+    """Import everything that is registered; return one message per class that is broken or never reached."""
+    problems = []
+    for group in GROUPS:
+        built_in = names_of_nnunet(group)
+        for found in registrations(group):
+            try:
+                found.load()
+            except PluginImportError as error:
+                problems.append(str(error))
+            if found.name in built_in:
+                problems.append(
+                    f"{found.name}, registered by package '{found.package}', is never found: "
+                    "nnU-Net has a class of that name, which goes first. Choose another name."
+                )
+    return problems
 
 
 def torchvision_problem() -> str | None:

@@ -77,6 +77,14 @@ def group_of(folder: str) -> str | None:
     return GROUP_OF_FOLDER.get(inside.as_posix())
 
 
+def names_of_nnunet(group: str) -> set[str]:
+    """Return the names that nnU-Net itself has for a group of entry points."""
+    import nnunetv2
+
+    folder = next(folder for folder, of_folder in GROUP_OF_FOLDER.items() if of_folder == group)
+    return defined_names(Path(nnunetv2.__path__[0]) / folder)
+
+
 def defined_names(folder: Path) -> set[str]:
     """Return the names that the Python files below ``folder`` define at module level, without importing them.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_ext.cli import VERBS, Verb, main
+from tests.builders import fake_package
 
 COMMANDS = [
     [name] if isinstance(verb, Verb) else [name, source]
@@ -59,8 +60,22 @@ def test_doctor_lists_registered_classes_and_succeeds(capsys):
     assert main(["doctor"]) == 0
     report = capsys.readouterr().out
     assert "nnUNetTrainer_betterIgnoreSampling" in report
-    assert "package nnunet_ext" in report
+    assert "of package nnunet_ext" in report
     assert "active  yes" in report
+
+
+def test_doctor_warns_of_doubles_of_broken_plugins_and_of_names_that_are_never_reached(tmp_path, monkeypatch, capsys):
+    for lab, target in (("lab_one", "collections:OrderedDict"), ("lab_two", "collections:Counter")):
+        fake_package(tmp_path / lab, lab, "nnunetv2.trainers", {"nnUNetTrainerTwin": target})
+        monkeypatch.syspath_prepend(tmp_path / lab)
+    broken = {"nnUNetTrainerBroken": "no_such_module:X", "nnUNetTrainerDA5": "collections:Counter"}
+    fake_package(tmp_path / "three", "lab_three", "nnunetv2.trainers", broken)
+    monkeypatch.syspath_prepend(tmp_path / "three")
+    assert main(["doctor"]) == 1
+    report = capsys.readouterr().out
+    assert "Warning: nnUNetTrainerTwin is registered" in report
+    assert "Warning: nnUNetTrainerBroken is registered by package 'lab_three'" in report
+    assert "Warning: nnUNetTrainerDA5, registered by package 'lab_three', is never found" in report
 
 
 def test_doctor_fails_and_says_why_where_the_seam_is_not_active():

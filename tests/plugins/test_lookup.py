@@ -192,6 +192,24 @@ def test_trainer_path_serves_where_the_seam_is_not_active(name):
     assert done.stdout.strip().splitlines()[-1] == name, done.stderr
 
 
+@pytest.mark.parametrize(
+    "name", ["nnUNetTrainer_betterIgnoreSampling_2epochs", "nnUNetTrainerDA5_betterIgnoreSampling"]
+)
+def test_registered_trainers_do_not_depend_on_the_walk_through_nnunets_own(name):
+    """nnU-Net's walk fails where torchvision does not import, as beside a CPU build of torch."""
+    code = (
+        "import sys\nsys.modules['torchvision'] = None\n"
+        "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
+        f"print(find({name!r}).__name__)\n"
+        "from nnunet_ext.plugins.health import torchvision_problem\nprint(torchvision_problem())"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    found, problem = done.stdout.strip().splitlines()[-2:]
+    assert found == name
+    assert "same index" in problem
+
+
 def test_defined_names_reads_classes_functions_values_and_imports(tmp_path):
     (tmp_path / "a.py").write_text(
         "from b import (C,\n  D)\nclass E(C):\n  inner = 1\ndef f(): pass\nG: int = 1\nH = 2\nx == 3\n"
