@@ -41,7 +41,7 @@ ROWS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--size-mb", type=int, default=1024, help="MiB of uint8 voxels in the scan")
+    parser.add_argument("--size-mb", type=int, help="MiB of uint8 voxels in the scan; default 1024")
     parser.add_argument("--compressed", action="store_true", help="zlib-compressed TIFF files as input")
     parser.add_argument("--repeats", type=int, default=1, help="turns; speeds are medians, peaks maxima")
     parser.add_argument("--quick", action="store_true", help="64 MiB: does it run at all?")
@@ -52,7 +52,7 @@ def main() -> int:
     if args.job:
         print(json.dumps(run_job(**json.loads(args.job))))
         return 0
-    size = 64 if args.quick else args.size_mb
+    size = args.size_mb or (64 if args.quick else 1024)
 
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="soil_ct_benchmark_") as name:
         folder = Path(name)

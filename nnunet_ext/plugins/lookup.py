@@ -147,7 +147,14 @@ def _is_last_external_folder(folder: str) -> bool:
 def _not_found(group: str, name: str, folder: Path) -> str:
     registered = [registration.name for registration in registrations(group)]
     kind = group.removeprefix("nnunetv2.").removesuffix("s").replace("_", " ")
-    near = closest_names(name, registered + sorted(defined_names(folder)))
+    known = registered + sorted(defined_names(folder))
+    length = split_length(name) if group == TRAINERS else None
+    if length:
+        base, epochs = length
+        known = [other for other in known if split_length(other) is None]
+        near = [f"{other}_{epochs}epochs" for other in closest_names(base, known)]
+    else:
+        near = closest_names(name, known)
     hint = f" Closest names: {', '.join(near)}." if near else ""
     return (
         f"no {kind} named '{name}': neither nnU-Net ({folder}) nor an installed package "

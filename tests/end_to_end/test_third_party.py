@@ -191,6 +191,8 @@ def test_a_name_of_nnunet_stays_nnunets(soil_lab, tmp_path):
 def test_doctor_lists_the_package_of_every_registered_class(soil_lab, tmp_path):
     done = run("nnunet_ext", "doctor", installed=soil_lab, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    listed = {line.split()[0] for line in done.stdout.splitlines() if "package soil_lab_nnunet (" in line}
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith("of package soil_lab_nnunet")}
     assert listed >= {*USED_ON_EVERY_IMAGE, "SoilLabPlanner", "SoilLabLabelManager", "nnUNetTrainerSoilLab"}
     assert "nnUNetTrainerBroken" in listed
+    assert "No module named 'a_module_that_nobody_has'" in done.stdout
+    assert "nnUNetTrainerDA5, registered by package 'soil_lab_nnunet', is never found" in done.stdout

@@ -99,6 +99,11 @@ def test_an_unknown_name_is_answered_with_the_closest_ones():
         find_trainer("nnUNetTrainer_betterIgnorSampling")
 
 
+def test_a_misspelt_trainer_with_a_length_is_answered_with_that_length():
+    with pytest.raises(PluginNotFoundError, match=r"Closest names: nnUNetTrainer_betterIgnoreSampling_5epochs,"):
+        find_trainer("nnUNetTrainer_betterIgnorSampling_5epochs")
+
+
 def test_an_unknown_name_is_still_a_runtime_error_as_in_nnunet():
     with pytest.raises(RuntimeError, match="nothingLikeIt"):
         find_trainer("nothingLikeIt")

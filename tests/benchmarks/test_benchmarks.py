@@ -1,0 +1,62 @@
+"""Every benchmark runs and prints its table, and says by its exit status whether its goal is met. Nothing is timed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+QUICK_RUNS = {
+    "soil_ct": (["--quick", "--size-mb", "4"], ["ours peak MB", "noNorm", "zscore, prepare", "Goal"]),
+    "startup": (["--quick"], ["median ms", "start-up hook", "convert soil_ct --help", "nnUNetTrainerDA5, stock"]),
+    "ignore_sampling": (["--quick"], ["rule", "stock", "ours"]),
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("name", QUICK_RUNS)
+def test_a_quick_run_prints_its_table(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    arguments, expected = QUICK_RUNS[name]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments], capture_output=True, text=True, timeout=600
+    )
+    # 1 stands for a goal that is missed, which a busy machine may do; a traceback would be one as well.
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert all(text in done.stdout for text in expected), done.stdout
+    # nnU-Net's import makes Triton's and torch's caches there.
+    assert not list(tmp_path.glob("soil_ct_benchmark_*"))
+
+
+@pytest.mark.parametrize(("peak", "status"), [(1000.0, 0), (1025.0, 1)])
+def test_the_converter_fails_above_its_memory_goal(peak, status, capsys, monkeypatch):
+    benchmark = load("soil_ct")
+    monkeypatch.setattr(benchmark, "in_process", lambda *_args, **_more: (2.0, peak))
+    monkeypatch.setattr(sys, "argv", ["soil_ct.py", "--no-peer", "--size-mb", "100"])
+    assert benchmark.main() == status
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("rgb_to_0_1"))
+    assert row.split() == ["rgb_to_0_1", "50.0", "-", "-", f"{peak:.0f}", "-"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "text", "own", "status"), [(1, 90, 30, 0), (3, 90, 30, 1), (1, 600, 30, 1), (1, 90, 3e3, 1)]
+)
+def test_start_up_fails_if_any_goal_is_missed(hook, text, own, status, monkeypatch):
+    benchmark = load("startup")
+    printed = {"-S": hook, benchmark.OWN_TRAINER: own, benchmark.STOCK_TRAINER: 2000}
+    monkeypatch.setattr(benchmark, "process_ms", lambda _: text)
+    monkeypatch.setattr(benchmark, "printed_ms", lambda words: next(v for k, v in printed.items() if k in words))
+    monkeypatch.setattr(sys, "argv", ["startup.py", "--quick"])
+    assert benchmark.main() == status
