@@ -101,8 +101,8 @@ class PagesVolume(Volume):
 def _volume(path: Path, tif: tifffile.TiffFile) -> Volume:
     info = _info(path, tif)
     series = tif.series[0]
-    if series.dataoffset is not None and series.keyframe.dtype.kind != "b":
-        stored = series.keyframe.dtype.newbyteorder(tif.byteorder)
+    if series.dataoffset is not None and series.pages[0].dtype.kind != "b":
+        stored = series.pages[0].dtype.newbyteorder(tif.byteorder)
         tif.close()
         return RawVolume(path, info, offset=series.dataoffset, stored=stored)
     if len(series.pages) == info.shape[0]:
@@ -124,13 +124,13 @@ def _shape(path: Path, tif: tifffile.TiffFile) -> tuple[int, int, int]:
         message = f"{path}: {len(tif.series)} images of shapes {found}, expected one stack of equal slices"
         raise UnsupportedFormatError(message)
     series = tif.series[0]
-    named = zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True)
+    named = zip(series.axes, series.shape, strict=True)
     # Axes of length 1 carry nothing; Y and X stay, whatever their length.
     kept = [(name, int(length)) for name, length in named if length != 1 or name in "YX"]
     names = "".join(name for name, _ in kept)
     if names == "CYX" and kept[0][1] > _MOST_CHANNELS:
         names = "ZYX"
-    if series.keyframe.samplesperpixel != 1 or "S" in names or "C" in names:
+    if series.pages[0].samplesperpixel != 1 or "S" in names or "C" in names:
         message = (
             f"{path}: colours or channels (axes {names}, lengths {[length for _, length in kept]}), "
             "expected one grey value or label per voxel"
@@ -166,7 +166,7 @@ def _check_count(path: Path, tif: tifffile.TiffFile, depth: int) -> None:
 
 
 def _dtype(path: Path, tif: tifffile.TiffFile) -> np.dtype[Any]:
-    dtype = tif.series[0].keyframe.dtype
+    dtype = tif.series[0].pages[0].dtype
     if dtype is None or dtype.kind not in "buif":
         message = f"{path}: voxels of type {dtype}, expected integers or real numbers"
         raise UnsupportedFormatError(message)
