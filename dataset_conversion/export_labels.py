@@ -8,10 +8,11 @@ import numpy as np
 
 from dataset_conversion.label_map import LabelMap
 from dataset_conversion.raw_dataset import read_conversion
-from dataset_conversion.scan_writer import run_jobs, write_range
+from dataset_conversion.scan_writer import write_range
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError
 from nnunet_ext.files import read_json, refuse_existing
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,11 @@ import numpy as np
 
 from dataset_conversion.pairing import named_volumes
 from dataset_conversion.raw_dataset import RECORD, image_name, read_conversion, write_record
-from dataset_conversion.scan_writer import run_jobs, scan_normalization, write_range, write_spacing_file
+from dataset_conversion.scan_writer import scan_normalization, write_range, write_spacing_file
 from nnunet_ext.errors import BadCasesError, NnunetExtError
 from nnunet_ext.files import refuse_existing
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path

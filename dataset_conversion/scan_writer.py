@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from math import prod
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dataset_conversion.normalization import Normalization, normalization_of
 from nnunet_ext.errors import InputError
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
     from dataset_conversion.z_ranges import Range
     from nnunet_ext.imageio import Geometry, Volume
-
-Result = TypeVar("Result")
 
 # Looking a voxel up in a table takes an index of 8 bytes, and most results are float32: slabs as large as the reader's
 # own would need half a gigabyte. Small ones also stay in the processor's cache.
@@ -72,44 +68,6 @@ def write_range(
 def write_spacing_file(folder: Path, case: str, geometry: Geometry) -> None:
     """Write the side-car ``<case>.json`` from which nnU-Net's TIFF reader takes the spacing (z, y, x)."""
     write_json(folder / f"{case}.json", {"spacing": list(geometry.spacing), "origin": list(geometry.origin)})
-
-
-def run_jobs(
-    jobs: dict[str, tuple[Any, ...]], function: Callable[..., Result], processes: int, description: str
-) -> dict[str, Result]:
-    """Call ``function`` with the arguments of each job, in parallel, behind a progress bar.
-
-    Parameters
-    ----------
-    jobs
-        Arguments by case name.
-    function
-        A function of a module, so that processes can import it.
-    processes
-        Number of processes; with 1 everything runs in this one.
-    description
-        Shown before the bar.
-    """
-    from tqdm import tqdm
-
-    bar = tqdm(total=len(jobs), desc=description, unit="case", disable=None)
-    results: dict[str, Result] = {}
-    with bar:
-        if processes == 1 or len(jobs) == 1:
-            for case, arguments in jobs.items():
-                results[case] = function(*arguments)
-                bar.update()
-            return results
-        with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(function, *arguments): case for case, arguments in jobs.items()}
-            try:
-                for future in as_completed(futures):
-                    results[futures[future]] = future.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    return {case: results[case] for case in jobs}
 
 
 def _slabs_of_range(volume: Volume, z_range: Range) -> Iterator[NDArray[Any]]:

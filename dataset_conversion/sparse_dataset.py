@@ -20,11 +20,12 @@ from dataset_conversion.raw_dataset import (
     write_dataset_json,
     write_record,
 )
-from dataset_conversion.scan_writer import run_jobs, scan_normalization, write_range, write_spacing_file
+from dataset_conversion.scan_writer import scan_normalization, write_range, write_spacing_file
 from dataset_conversion.z_ranges import Range, split_ranges
 from nnunet_ext.errors import BadCasesError, InputError
 from nnunet_ext.files import written_when_complete
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from evaluation.grids import open_labels
 from evaluation.histogram import counts_of, joint_histogram
 from evaluation.manifest import FileRecord, file_records
 from evaluation.summaries import CaseCounts
 from nnunet_ext.errors import NnunetExtError
+from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from evaluation.labels import LabelSet
@@ -56,10 +53,7 @@ def count_cases(pairs: Sequence[Pair], label_set: LabelSet, *, processes: int = 
         One per pair.
     """
     count = partial(count_case, label_set=label_set)
-    workers = min(processes, len(pairs))
-    if workers > 1:
-        return _in_parallel(count, pairs, workers)
-    return list(_with_progress(map(count, pairs), len(pairs)))
+    return list(run_jobs({index: (pair,) for index, pair in enumerate(pairs)}, count, processes, "Counting").values())
 
 
 def count_case(pair: Pair, label_set: LabelSet) -> CaseResult:
@@ -110,17 +104,3 @@ def _listed(values: Mapping[int, int]) -> str:
     shown = sorted(values.items())[:10]
     more = f" and {len(values) - len(shown)} more" if len(values) > len(shown) else ""
     return ", ".join(f"{value} ({voxels} voxels)" for value, voxels in shown) + more
-
-
-def _in_parallel(function: Callable[[Pair], CaseResult], pairs: Sequence[Pair], workers: int) -> list[CaseResult]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            return list(_with_progress(pool.map(function, pairs), len(pairs)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _with_progress(results: Iterable[CaseResult], total: int) -> Iterable[CaseResult]:
-    return tqdm(results, total=total, desc="counting", unit="case")  # type: ignore[no-any-return]

@@ -42,6 +42,14 @@ class BadCasesError(InputError):
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
         super().__init__(f"{count} found, nothing was written:\n" + "\n".join(f"  - {p}" for p in self.problems))
 
+    def __reduce__(self) -> tuple[type[BadCasesError], tuple[list[str]]]:
+        """Pickle by the problems, so that the error survives the way out of a worker process."""
+        return type(self), (self.problems,)
+
+
+class WorkerEndedError(NnunetExtError, RuntimeError):
+    """A worker process ended without a word, as the system does it when memory runs out."""
+
 
 class PluginNotFoundError(NnunetExtError, RuntimeError):
     """No class of that name is registered, and nnU-Net has none either."""
