@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=1, help="turns; speeds are medians, peaks maxima")
     parser.add_argument("--quick", action="store_true", help="64 MiB: does it run at all?")
     parser.add_argument("--no-peer", action="store_true", help="ours alone; the peer needs 13 times the scan in memory")
-    parser.add_argument("--folder", type=Path, help="where to make the temporary folder (needs 12 times the scan)")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder (needs about 6 times the scan)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
