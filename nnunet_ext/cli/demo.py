@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for all that the demo makes",
     )
     add("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="where nnU-Net trains and predicts")
-    add("--epochs", type=int, default=2, help="length of the training; 250 iterations each")
+    add("--epochs", type=int, default=3, help="length of the training; 250 iterations each")
     add("--overwrite", action="store_true", help="replace the folder of an earlier demo")
 
 

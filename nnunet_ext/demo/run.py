@@ -30,7 +30,7 @@ SPACING = (0.05, 0.05, 0.05)
 SCRIPT = "commands.sh"
 
 
-def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 2, overwrite: bool = False) -> int:
+def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: bool = False) -> int:
     """Run the demonstration and print where everything is.
 
     Parameters

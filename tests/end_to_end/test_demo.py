@@ -22,9 +22,9 @@ def test_the_demo_trains_a_network_that_is_well_above_a_threshold(tmp_path):
     dice = read_dice(folder)
     assert set(dice) == {"network", "threshold"}
     for name in ("SoilMatrix", "Stone", "Root", "Pore"):
-        assert dice["network"][name] > dice["threshold"][name] + 0.02, name
+        assert dice["network"][name] > dice["threshold"][name] + 0.02, f"{name}: {dice}"
     assert np.mean(list(dice["network"].values())) > np.mean(list(dice["threshold"].values())) + 0.2
-    assert dice["network"]["Root"] > 0.55
+    assert dice["network"]["Root"] > dice["threshold"]["Root"] + 0.2, dice
 
     exported = sorted((folder / "exported").glob("*.tif"))
     assert len(exported) == TEST_SCANS
