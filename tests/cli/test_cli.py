@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from nnunet_ext.cli import VERBS, Verb, main
-from tests.builders import fake_package
+from tests.builders import ROOT, fake_package
 
 COMMANDS = [
     [name] if isinstance(verb, Verb) else [name, source]
@@ -87,3 +88,12 @@ def test_doctor_fails_and_says_why_where_the_seam_is_not_active():
     assert done.returncode == 1
     assert "active  no:" in done.stdout
     assert "nnUNet_extTrainer" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["dataset_conversion", "evaluation"])
+def test_no_module_of_a_script_folder_shadows_another_one(package):
+    """A script's own folder comes first on sys.path, so its modules hide others of the same name."""
+    modules = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    assert modules
+    assert not modules & set(sys.stdlib_module_names)
+    assert not modules & set(packages_distributions())
