@@ -24,8 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace the folder of an earlier demo")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the demo; the exit status is that of the first command that fails, else 0."""
+def run(args: argparse.Namespace) -> None:
+    """Run the demo, and print scores, places and commands."""
     from nnunet_ext.demo.run import run_demo
 
-    return run_demo(args.output, device=args.device, epochs=args.epochs, overwrite=args.overwrite)
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    say(run_demo(args.output, say=say, device=args.device, epochs=args.epochs, overwrite=args.overwrite))

@@ -17,11 +17,13 @@ import numpy as np
 from nnunet_ext.demo.phantom import CLASS_FILE, soil_phantom, sparse_annotation
 from nnunet_ext.demo.picture import draw_picture
 from nnunet_ext.demo.threshold import ThresholdBaseline
-from nnunet_ext.errors import InputError
+from nnunet_ext.errors import InputError, NnunetExtError
 from nnunet_ext.files import refuse_existing, write_json
 from nnunet_ext.imageio import Geometry, write_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 TRAINING_SCANS, TEST_SCANS = 5, 2
@@ -30,13 +32,21 @@ SPACING = (0.05, 0.05, 0.05)
 SCRIPT = "commands.sh"
 
 
-def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: bool = False) -> int:
-    """Run the demonstration and print where everything is.
+class CommandFailedError(NnunetExtError, RuntimeError):
+    """A command of the workflow ended with an exit status other than 0."""
+
+
+def run_demo(
+    folder: Path, *, say: Callable[[str], None], device: str = "cpu", epochs: int = 3, overwrite: bool = False
+) -> str:
+    """Run the demonstration.
 
     Parameters
     ----------
     folder
         Folder for all that is made.
+    say
+        Told the command that comes next; the commands themselves print as they always do.
     device
         ``cpu``, ``cuda`` or ``mps``.
     epochs
@@ -46,8 +56,15 @@ def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: b
 
     Returns
     -------
-    int
-        Exit status: 0, or that of the first command that failed.
+    str
+        Scores, where everything is, and the commands.
+
+    Raises
+    ------
+    CommandFailedError
+        If a command fails; names it and its exit status.
+    InputError, OutputExistsError
+        If the folder exists, or ``epochs`` is below 1.
     """
     if epochs < 1:
         message = f"--epochs: expected 1 or more, found {epochs}"
@@ -60,14 +77,13 @@ def run_demo(folder: Path, *, device: str = "cpu", epochs: int = 3, overwrite: b
     commands = workflow(folder, device, f"nnUNetTrainer_betterIgnoreSampling_{epochs}epochs")
     write_script(folder / SCRIPT, variables, commands)
     for number, command in enumerate(commands, start=1):
-        print(f"\n=== {number}/{len(commands)}: {shlex.join(command)}", flush=True)
+        say(f"\n=== {number}/{len(commands)}: {shlex.join(command)}")
         status = subprocess.run(command, env=os.environ | variables | {"PATH": _path()}, check=False).returncode
         if status:
-            print(f"\nThis command failed with exit status {status}.", file=sys.stderr)
-            return status
+            message = f"{shlex.join(command)} failed with exit status {status}; what it printed stands above"
+            raise CommandFailedError(message)
     draw_picture(folder)
-    _print_summary(folder, time.monotonic() - started)
-    return 0
+    return summary(folder, time.monotonic() - started)
 
 
 def make_scans(folder: Path) -> None:
@@ -144,13 +160,9 @@ def read_dice(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def _print_summary(folder: Path, seconds: float) -> None:
-    dice = read_dice(folder)
+def summary(folder: Path, seconds: float) -> str:
+    """Return scores, where everything is, and the commands, as text."""
     classes = [name for key, name in CLASS_FILE["labels"].items() if key != "0"]
-    print(f"\nMean Dice on {TEST_SCANS} unseen scans, after {seconds:.0f} s in all:")
-    print(f"  {'':<12}" + "".join(f"{name:>12}" for name in classes))
-    for model, values in dice.items():
-        print(f"  {model:<12}" + "".join(f"{values.get(name, float('nan')):>12.3f}" for name in classes))
     places = {
         "picture": folder / "demo.png",
         "exported predictions": folder / "exported",
@@ -158,11 +170,14 @@ def _print_summary(folder: Path, seconds: float) -> None:
         "trained model": folder / "nnUNet_results",
         "commands": folder / SCRIPT,
     }
-    print("\nWhere everything is:")
-    for what, place in places.items():
-        print(f"  {what:<22}{place}")
-    print("\nThe commands, to be pasted:\n")
-    print((folder / SCRIPT).read_text())
+    lines = [
+        f"\nMean Dice on {TEST_SCANS} unseen scans, after {seconds:.0f} s in all:",
+        f"  {'':<12}" + "".join(f"{name:>12}" for name in classes),
+    ]
+    for model, dice in read_dice(folder).items():
+        lines.append(f"  {model:<12}" + "".join(f"{dice.get(name, float('nan')):>12.3f}" for name in classes))
+    lines += ["\nWhere everything is:", *(f"  {what:<22}{place}" for what, place in places.items())]
+    return "\n".join([*lines, "\nThe commands, to be pasted:\n", (folder / SCRIPT).read_text()])
 
 
 def _make_room(folder: Path, *, overwrite: bool) -> None:
