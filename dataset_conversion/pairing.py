@@ -38,7 +38,7 @@ def named_volumes(folder: Path, suffix: str = "") -> dict[str, Path]:
             by_case[volume_name(path).removesuffix(suffix)].append(path)
     if not by_case:
         wanted = f"a volume whose name ends in '{suffix}'" if suffix else "at least one volume"
-        message = f"{folder}: expected {wanted}, found {len(volumes)} volumes: {_some(p.name for p in volumes)}"
+        message = f"{folder}: expected {wanted}, found {len(volumes)} volumes: {listed(p.name for p in volumes)}"
         raise InputError(message)
     problems = [
         f"{folder}: case '{case}' is there more than once: {', '.join(path.name for path in paths)}"
@@ -60,11 +60,11 @@ def pair(images: dict[str, Path], annotations: dict[str, Path]) -> dict[str, tup
         If a case has only one of them; names all such cases.
     """
     problems = [
-        f"{images[case]}: no annotation of case '{case}'; annotations are there for {_some(annotations)}"
+        f"{images[case]}: no annotation of case '{case}'; annotations are there for {listed(annotations)}"
         for case in images.keys() - annotations.keys()
     ]
     problems += [
-        f"{annotations[case]}: no image of case '{case}'; images are there for {_some(images)}"
+        f"{annotations[case]}: no image of case '{case}'; images are there for {listed(images)}"
         for case in annotations.keys() - images.keys()
     ]
     if problems:
@@ -72,7 +72,8 @@ def pair(images: dict[str, Path], annotations: dict[str, Path]) -> dict[str, tup
     return {case: (images[case], annotations[case]) for case in images}
 
 
-def _some(names: Iterable[str], limit: int = 8) -> str:
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Return names for a message: the first ``limit``, and how many there are in all if there are more."""
     names = list(names)
     more = f", … ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more if names else "none"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset_conversion.pairing import named_volumes
+from dataset_conversion.pairing import listed, named_volumes
 from dataset_conversion.raw_dataset import RECORD, image_name, read_conversion, write_record
 from dataset_conversion.scan_writer import scan_normalization, write_range, write_spacing_file
 from nnunet_ext.errors import BadCasesError, NnunetExtError
@@ -84,7 +84,7 @@ def prepare_soil_ct(
     records = run_jobs(jobs, prepare_scan, processes, "Preparing")
     arguments = {"scans": str(scans.absolute()), "dataset": str(dataset.absolute())}
     write_record(output, arguments, records, conversion=conversion)
-    notes = [f"spacing of {', '.join(cases)}: {source}" for source, cases in sources.items()]
+    notes = [f"spacing of {listed(cases)}: {source}" for source, cases in sources.items()]
     return Prepared(output, sorted(volumes), notes)
 
 

@@ -12,7 +12,7 @@ from dataset_conversion.annotation_check import Inspection, inspect_case
 from dataset_conversion.class_table import ClassTable, read_class_table
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, dataset_labels, sparse_label_map
 from dataset_conversion.normalization import NO_NORM, RESCALE, RGB, ZSCORE
-from dataset_conversion.pairing import named_volumes, pair
+from dataset_conversion.pairing import listed, named_volumes, pair
 from dataset_conversion.raw_dataset import (
     FILE_ENDINGS,
     dataset_folder,
@@ -289,8 +289,8 @@ def _training_cases(inspections: dict[str, Inspection], context: int | None, par
             cut = len(ranges) > 1
             cases[scan] = {f"{scan}_z{r[0]:04d}" if cut else scan: r for r in ranges}
     if not cases:
-        listed = ", ".join(str(found.annotation) for found in inspections.values())
-        message = f"no annotation has an annotated voxel: {listed}"
+        files = listed(str(found.annotation) for found in inspections.values())
+        message = f"no annotation has an annotated voxel: {files}"
         raise InputError(message)
     names = [case for of_scan in cases.values() for case in of_scan]
     double = sorted({case for case in names if names.count(case) > 1})
@@ -322,5 +322,5 @@ def _notes(inspections: dict[str, Inspection], label_map: LabelMap) -> list[str]
     sources: dict[str, list[str]] = {}
     for case, found in inspections.items():
         sources.setdefault(found.spacing_source, []).append(case)
-    notes += [f"spacing of {len(cases)} scans ({cases[0]}, …): {source}" for source, cases in sources.items()]
+    notes += [f"spacing of {listed(cases)}: {source}" for source, cases in sources.items()]
     return notes
