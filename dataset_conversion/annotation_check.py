@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, count_values
+from dataset_conversion.normalization import IDENTITY, Normalization
+from dataset_conversion.scan_writer import scan_normalization
 from nnunet_ext.errors import NnunetExtError
 from nnunet_ext.imageio import open_volume
 
@@ -40,6 +42,8 @@ class Inspection:
         Voxels of each annotation id that occurs, 0 included.
     annotated
         Indices of the slices that hold an annotated voxel, ascending.
+    normalization
+        Computed over the whole scan; the identity where nothing is annotated, since such scans are left out.
     """
 
     image: Path
@@ -51,16 +55,18 @@ class Inspection:
     spacing_source: str = ""
     voxels_of_id: dict[int, int] = field(default_factory=dict)
     annotated: list[int] = field(default_factory=list)
+    normalization: Normalization = IDENTITY
 
 
 def inspect_case(
     image: Path,
     annotation: Path,
     label_map: LabelMap,
+    scheme: str,
     spacing: tuple[float, float, float] | None,
     unknown_as_ignore: bool,
 ) -> Inspection:
-    """Read a scan's header and all of its annotation, slab by slab; collect problems instead of raising them.
+    """Read all of a scan and its annotation, slab by slab; collect problems instead of raising them.
 
     Parameters
     ----------
@@ -68,6 +74,8 @@ def inspect_case(
         The files, or folders of slices.
     label_map
         Which ids there are.
+    scheme
+        How to normalise, see ``normalization.normalization_of``.
     spacing
         In mm (z, y, x), instead of the file's; None takes the file's.
     unknown_as_ignore
@@ -81,6 +89,8 @@ def inspect_case(
             found.problems += _mismatches(scan, marks, spacing)
             if not found.problems:
                 _count(found, marks, label_map)
+            if found.annotated:
+                found.normalization = scan_normalization(scan, scheme)
     except NnunetExtError as error:
         found.problems.append(str(error))
     unknown = label_map.unknown_ids(found.voxels_of_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,15 +10,14 @@ from dataset_conversion.label_map import LabelMap
 from dataset_conversion.raw_dataset import read_conversion
 from dataset_conversion.scan_writer import write_range
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError
-from nnunet_ext.files import read_json, refuse_existing
-from nnunet_ext.imageio import open_volume
+from nnunet_ext.files import refuse_existing
+from nnunet_ext.imageio.sidecar import open_with_sidecar
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nnunet_ext.imageio import Geometry, Volume
 
 Colors = dict[int, tuple[int, int, int]]
 
@@ -67,6 +66,9 @@ def export_soil_ct(
     if file_format not in ("tif", "mha", "nii.gz", "nrrd"):
         message = f"unknown format '{file_format}'; expected one of tif, mha, nii.gz, nrrd"
         raise InputError(message)
+    if output.resolve() == predictions.resolve():
+        message = f"{output}: is the folder of the predictions; choose another output (-o), or they would be replaced"
+        raise InputError(message)
     content, conversion = read_conversion(dataset or predictions, "soil_ct")
     label_map = LabelMap.from_json(conversion["label_map"])
     colors: Colors = {int(value): (c[0], c[1], c[2]) for value, c in conversion["colors"].items()}
@@ -88,8 +90,8 @@ def export_soil_ct(
 def check(path: Path, label_map: LabelMap, file_format: str) -> list[str]:
     """Return what stands in the way of exporting one prediction."""
     try:
-        with open_volume(path) as labels:
-            if file_format == "tif" and not np.allclose(labels.geometry.direction, np.eye(3)):
+        with open_with_sidecar(path) as labels:
+            if file_format == "tif" and not labels.geometry.is_straight:
                 return [f"{path}: TIFF cannot hold its direction; choose --format nii.gz, mha or nrrd"]
             for _, slab in labels.slabs():
                 label_map.to_ids(slab)
@@ -107,7 +109,7 @@ def export_case(
     overwrite: bool,
 ) -> None:
     """Write one prediction with the annotation's ids."""
-    with open_volume(path) as labels:
+    with open_with_sidecar(path) as labels:
         dtype = label_map.to_ids(np.zeros(1, dtype=np.uint8)).dtype
         palette = colors if target.suffix == ".tif" and dtype == np.uint8 and colors else None
         write_range(
@@ -116,7 +118,7 @@ def export_case(
             target,
             dtype,
             label_map.to_ids,
-            _geometry(labels),
+            labels.geometry,
             colors=palette,
             overwrite=overwrite,
         )
@@ -130,17 +132,3 @@ def _predicted_cases(folder: Path, ending: str) -> dict[str, Path]:
         message = f"{folder}: expected predictions ending in {ending}, found none"
         raise InputError(message)
     return found
-
-
-def _geometry(labels: Volume) -> Geometry:
-    """Return the volume's geometry; a TIFF's spacing comes from nnU-Net's side-car, if there is one."""
-    from dataclasses import replace
-
-    sidecar = labels.path.with_name(f"{labels.path.name.removesuffix(labels.path.suffix)}.json")
-    if labels.path.suffix != ".tif" or not sidecar.is_file():
-        return labels.geometry
-    spacing: Any = read_json(sidecar).get("spacing")
-    if not (isinstance(spacing, list) and len(spacing) == 3):
-        message = f"{sidecar}: expected 'spacing' with three numbers (z, y, x), found {spacing!r}"
-        raise InputError(message)
-    return replace(labels.geometry, spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])))

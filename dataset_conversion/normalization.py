@@ -59,6 +59,9 @@ class Normalization:
         return ((voxels.astype(np.float64) - self.offset) / self.divisor).astype(np.float32)
 
 
+IDENTITY = Normalization(NO_NORM)
+
+
 def normalization_of(scheme: str, slabs: Iterable[NDArray[Any]]) -> Normalization:
     """Compute a scan's normalisation from all its voxels.
 
@@ -76,7 +79,7 @@ def normalization_of(scheme: str, slabs: Iterable[NDArray[Any]]) -> Normalizatio
         If the scheme is unknown, voxels are NaN or infinite, or ``rgb_to_0_1`` meets values outside 0…255.
     """
     if scheme == NO_NORM:
-        return Normalization(NO_NORM)
+        return IDENTITY
     if scheme not in (ZSCORE, RESCALE, RGB):
         message = f"unknown normalisation '{scheme}'; expected one of {NO_NORM}, {ZSCORE}, {RESCALE}, {RGB}"
         raise InputError(message)

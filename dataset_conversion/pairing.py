@@ -72,6 +72,14 @@ def pair(images: dict[str, Path], annotations: dict[str, Path]) -> dict[str, tup
     return {case: (images[case], annotations[case]) for case in images}
 
 
+def spacing_notes(sources: dict[str, str]) -> list[str]:
+    """Return one note per source of a spacing, from the source of every case."""
+    cases: defaultdict[str, list[str]] = defaultdict(list)
+    for case, source in sources.items():
+        cases[source].append(case)
+    return [f"spacing of {listed(of_source)}: {source}" for source, of_source in cases.items()]
+
+
 def listed(names: Iterable[str], limit: int = 8) -> str:
     """Return names for a message: the first ``limit``, and how many there are in all if there are more."""
     names = list(names)

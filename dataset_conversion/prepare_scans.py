@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dataset_conversion.pairing import listed, named_volumes
+from dataset_conversion.normalization import IDENTITY, Normalization
+from dataset_conversion.pairing import named_volumes, spacing_notes
 from dataset_conversion.raw_dataset import RECORD, image_name, read_conversion, write_record
-from dataset_conversion.scan_writer import scan_normalization, write_range, write_spacing_file
+from dataset_conversion.scan_writer import scan_normalization, scan_record, write_range
 from nnunet_ext.errors import BadCasesError, NnunetExtError
 from nnunet_ext.files import refuse_existing
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.sidecar import write_sidecar
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ class Prepared:
     folder: Path
     cases: list[str]
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScanCheck:
+    """What stands in the way of preparing a scan, if anything does; its normalisation; where its spacing is from."""
+
+    problem: str
+    normalization: Normalization = IDENTITY
+    spacing_source: str = ""
 
 
 def prepare_soil_ct(
@@ -77,68 +86,53 @@ def prepare_soil_ct(
     volumes = named_volumes(scans, image_suffix)
     targets = [output / image_name(case, ending) for case in volumes]
     refuse_existing([*targets, output / RECORD], overwrite=overwrite)
-    sources = _check(volumes, spacing, ending)
-
     scheme = conversion["normalization"]
-    jobs = {case: (case, path, output, scheme, spacing, ending, overwrite) for case, path in volumes.items()}
+    checks = run_jobs(
+        {case: (path, spacing, scheme, ending) for case, path in volumes.items()}, check_scan, processes, "Checking"
+    )
+    problems = [found.problem for found in checks.values() if found.problem]
+    if problems:
+        raise BadCasesError(problems)
+
+    jobs = {
+        case: (case, path, output, checks[case].normalization, spacing, ending, overwrite)
+        for case, path in volumes.items()
+    }
     records = run_jobs(jobs, prepare_scan, processes, "Preparing")
     arguments = {"scans": str(scans.absolute()), "dataset": str(dataset.absolute())}
     write_record(output, arguments, records, conversion=conversion)
-    notes = [f"spacing of {listed(cases)}: {source}" for source, cases in sources.items()]
-    return Prepared(output, sorted(volumes), notes)
+    return Prepared(output, sorted(volumes), spacing_notes({case: c.spacing_source for case, c in checks.items()}))
+
+
+def check_scan(path: Path, spacing: Spacing | None, scheme: str, ending: str) -> ScanCheck:
+    """Read a scan once: compute its normalisation, or say why it cannot be prepared."""
+    try:
+        with open_volume(path, spacing) as scan:
+            if ending == ".tif" and not scan.geometry.is_straight:
+                return ScanCheck(f"{path}: the model works on TIFF files, which cannot hold this scan's direction")
+            return ScanCheck("", scan_normalization(scan, scheme), scan.spacing_source)
+    except NnunetExtError as error:
+        return ScanCheck(str(error))
 
 
 def prepare_scan(
     case: str,
     path: Path,
     output: Path,
-    scheme: str,
+    normalization: Normalization,
     spacing: Spacing | None,
     ending: str,
     overwrite: bool,
 ) -> dict[str, Any]:
     """Write one scan and return what was done, for ``conversion.json``."""
     with open_volume(path, spacing) as scan:
-        normalization = scan_normalization(scan, scheme)
-        write_range(
-            scan,
-            (0, scan.shape[0]),
-            output / image_name(case, ending),
-            normalization.output_dtype(scan.dtype),
-            normalization.apply,
-            scan.geometry,
-            overwrite=overwrite,
-        )
+        target = output / image_name(case, ending)
+        dtype = normalization.output_dtype(scan.dtype)
+        whole = (0, scan.shape[0])
+        write_range(scan, whole, target, dtype, normalization.apply, scan.geometry, overwrite=overwrite)
         if ending == ".tif":
-            write_spacing_file(output, case, scan.geometry)
-        return {
-            "image": str(path.absolute()),
-            "source_shape": list(scan.shape),
-            "source_dtype": str(scan.dtype),
-            "source_spacing": list(scan.geometry.spacing),
-            "spacing_source": scan.spacing_source,
-            "normalization": {
-                "scheme": normalization.scheme,
-                "offset": normalization.offset,
-                "divisor": normalization.divisor,
-            },
-        }
-
-
-def _check(volumes: dict[str, Path], spacing: Spacing | None, ending: str) -> dict[str, list[str]]:
-    """Open every scan; return the cases by the source of their spacing, or raise with all that is wrong."""
-    problems, sources = [], dict[str, list[str]]()
-    for case, path in volumes.items():
-        try:
-            with open_volume(path, spacing) as scan:
-                sources.setdefault(scan.spacing_source, []).append(case)
-                if ending == ".tif" and not np.allclose(scan.geometry.direction, np.eye(3)):
-                    problems.append(f"{path}: the model works on TIFF files, which cannot hold this scan's direction")
-        except NnunetExtError as error:
-            problems.append(str(error))
-    if problems:
-        raise BadCasesError(problems)
-    return sources
+            write_sidecar(output, case, scan.geometry)
+        return scan_record(scan, normalization)
 
 
 def _spacing(value: list[float] | None) -> Spacing | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from dataset_conversion.normalization import Normalization, normalization_of
+import numpy as np
+
+from dataset_conversion.normalization import NO_NORM, Normalization, normalization_of, refuse_non_finite
 from nnunet_ext.errors import InputError
-from nnunet_ext.files import write_json
 from nnunet_ext.imageio import create_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dataset_conversion.z_ranges import Range
@@ -26,12 +27,30 @@ SLAB_VOXELS = 2**21
 
 
 def scan_normalization(volume: Volume, scheme: str) -> Normalization:
-    """Compute a scan's normalisation in one pass; errors name the file."""
+    """Compute a scan's normalisation in one pass, and see that its voxels are usable; errors name the file."""
     try:
+        if scheme == NO_NORM and np.issubdtype(volume.dtype, np.floating):
+            for _, slab in volume.slabs():
+                refuse_non_finite(slab)
         return normalization_of(scheme, (slab for _, slab in volume.slabs()))
     except InputError as error:
-        message = f"{volume.path}: {error}"
+        text = str(error)
+        message = text if str(volume.path) in text else f"{volume.path}: {text}"
         raise InputError(message) from error
+
+
+def scan_record(volume: Volume, normalization: Normalization) -> dict[str, Any]:
+    """Return what ``conversion.json`` says of a scan: where it is, what it holds, how it was normalised."""
+    return {
+        "image": str(volume.path.absolute()),
+        "source_shape": list(volume.shape),
+        "source_dtype": str(volume.dtype),
+        "source_spacing": list(volume.geometry.spacing),
+        "source_origin": list(volume.geometry.origin),
+        "source_direction": [list(row) for row in volume.geometry.direction],
+        "spacing_source": volume.spacing_source,
+        "normalization": asdict(normalization),
+    }
 
 
 def write_range(
@@ -63,11 +82,6 @@ def write_range(
                 message = f"{volume.path}: {error}"
                 raise InputError(message) from error
             writer.write(converted)
-
-
-def write_spacing_file(folder: Path, case: str, geometry: Geometry) -> None:
-    """Write the side-car ``<case>.json`` from which nnU-Net's TIFF reader takes the spacing (z, y, x)."""
-    write_json(folder / f"{case}.json", {"spacing": list(geometry.spacing), "origin": list(geometry.origin)})
 
 
 def _slabs_of_range(volume: Volume, z_range: Range) -> Iterator[NDArray[Any]]:

@@ -40,14 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     crop = parser.add_mutually_exclusive_group()
     crop.add_argument("--context", type=int, default=48, help="slices kept beside the annotated ones, along z")
     crop.add_argument("--no-crop", action="store_true", help="keep whole scans")
-    add(
-        "--spacing",
-        type=float,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        help="voxel size in mm instead of the files' own",
-    )
-    add("--image-suffix", default="", metavar="S", help="what stands between case name and ending of an image")
+    add_scan_flags(parser)
     add("--annotation-suffix", default="", metavar="S", help="the same for annotations")
     add("--format", dest="file_format", choices=FORMATS, default="nii.gz", help="of the files in the dataset")
     add(
@@ -63,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split-annotated", type=int, default=1, metavar="N", help="cut each scan into up to N cases along z")
     add("--allow-few-cases", action="store_true", help="accept fewer than five cases (train with fold 'all')")
     add_writing_flags(parser, "a dataset of the same name")
+
+
+def add_scan_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare how scans are read, for training and for prediction alike."""
+    size = "voxel size in mm instead of the files' own"
+    parser.add_argument("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help=size)
+    between = "what stands between case name and ending of an image"
+    parser.add_argument("--image-suffix", default="", metavar="S", help=between)
 
 
 def run(args: argparse.Namespace) -> None:

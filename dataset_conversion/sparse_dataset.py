@@ -12,7 +12,7 @@ from dataset_conversion.annotation_check import Inspection, inspect_case
 from dataset_conversion.class_table import ClassTable, read_class_table
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, dataset_labels, sparse_label_map
 from dataset_conversion.normalization import NO_NORM, RESCALE, RGB, ZSCORE
-from dataset_conversion.pairing import listed, named_volumes, pair
+from dataset_conversion.pairing import listed, named_volumes, pair, spacing_notes
 from dataset_conversion.raw_dataset import (
     FILE_ENDINGS,
     dataset_folder,
@@ -20,11 +20,12 @@ from dataset_conversion.raw_dataset import (
     write_dataset_json,
     write_record,
 )
-from dataset_conversion.scan_writer import scan_normalization, write_range, write_spacing_file
+from dataset_conversion.scan_writer import scan_record, write_range
 from dataset_conversion.z_ranges import Range, split_ranges
 from nnunet_ext.errors import BadCasesError, InputError
 from nnunet_ext.files import written_when_complete
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.sidecar import write_sidecar
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ class ScanJob:
     found: Inspection
     cases: dict[str, Range]
     label_map: LabelMap
-    scheme: str
     spacing: Spacing | None
     ending: str
 
@@ -145,12 +145,14 @@ def convert_soil_ct(
     table = read_class_table(classes)
     scheme = _one_of("normalisation", normalization or table.normalization or ZSCORE, SCHEMES)
     ending = _one_of("format", f".{file_format}", FILE_ENDINGS)
-    _check_numbers(context=context, spacing=spacing, split_annotated=split_annotated, processes=processes)
+    _check_numbers(context=context, spacing=spacing, split_annotated=split_annotated)
     folder = dataset_folder(output, dataset_id or table.dataset_id, name or table.dataset_name, overwrite=overwrite)
     label_map = sparse_label_map(len(table.names), first_class_is_background=not matrix_as_class)
 
     files = pair(named_volumes(images, image_suffix), named_volumes(annotations, annotation_suffix))
-    inspect = partial(inspect_case, label_map=label_map, spacing=spacing, unknown_as_ignore=unknown_as_ignore)
+    inspect = partial(
+        inspect_case, label_map=label_map, scheme=scheme, spacing=spacing, unknown_as_ignore=unknown_as_ignore
+    )
     inspections = run_jobs({case: files[case] for case in sorted(files)}, inspect, processes, "Checking")
     _refuse_bad_cases(inspections, ending)
     ranges = _training_cases(inspections, context, split_annotated)
@@ -159,7 +161,7 @@ def convert_soil_ct(
     conversion = _conversion(table, label_map, scheme, spacing)
     with written_when_complete(folder, overwrite=overwrite) as unfinished:
         jobs = {
-            scan: (unfinished, ScanJob(inspections[scan], cases, label_map, scheme, spacing, ending))
+            scan: (unfinished, ScanJob(inspections[scan], cases, label_map, spacing, ending))
             for scan, cases in ranges.items()
         }
         written = run_jobs(jobs, write_scan, processes, "Writing")
@@ -205,7 +207,7 @@ def write_scan(folder: Path, job: ScanJob) -> dict[str, dict[str, Any]]:
     found, label_map = job.found, job.label_map
     records: dict[str, dict[str, Any]] = {}
     with open_volume(found.image, job.spacing) as scan, open_volume(found.annotation) as marks:
-        normalization = scan_normalization(scan, job.scheme)
+        normalization = found.normalization
         image_type = normalization.output_dtype(scan.dtype)
         label_type = label_map.to_labels(np.zeros(1, dtype=np.uint8)).dtype
         for case, z_range in job.cases.items():
@@ -215,24 +217,12 @@ def write_scan(folder: Path, job: ScanJob) -> dict[str, dict[str, Any]]:
             write_range(marks, z_range, label, label_type, label_map.to_labels, scan.geometry)
             if job.ending == ".tif":
                 crop = scan.geometry.shifted((z_range[0], 0, 0))
-                write_spacing_file(image.parent, case, crop)
-                write_spacing_file(label.parent, case, crop)
-            records[case] = {
-                "image": str(found.image.absolute()),
+                write_sidecar(image.parent, case, crop)
+                write_sidecar(label.parent, case, crop)
+            records[case] = scan_record(scan, normalization) | {
                 "annotation": str(found.annotation.absolute()),
-                "source_shape": list(scan.shape),
-                "source_dtype": str(scan.dtype),
-                "source_spacing": list(scan.geometry.spacing),
-                "source_origin": list(scan.geometry.origin),
-                "source_direction": [list(row) for row in scan.geometry.direction],
-                "spacing_source": scan.spacing_source,
                 "z_range": list(z_range),
                 "annotated_slices": sum(z_range[0] <= z < z_range[1] for z in found.annotated),
-                "normalization": {
-                    "scheme": normalization.scheme,
-                    "offset": normalization.offset,
-                    "divisor": normalization.divisor,
-                },
                 "voxels_of_id_in_scan": {str(value): count for value, count in found.voxels_of_id.items()},
             }
     return records
@@ -257,23 +247,22 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _check_numbers(*, context: int | None, spacing: Spacing | None, split_annotated: int, processes: int) -> None:
+def _check_numbers(*, context: int | None, spacing: Spacing | None, split_annotated: int) -> None:
     if context is not None and context < 0:
         message = f"--context: expected 0 or more slices, found {context}"
         raise InputError(message)
     if spacing is not None and not all(0 < size < float("inf") for size in spacing):
         message = f"--spacing: expected three sizes above 0 mm, found {spacing}"
         raise InputError(message)
-    for flag, number in (("--split-annotated", split_annotated), ("-np", processes)):
-        if number < 1:
-            message = f"{flag}: expected 1 or more, found {number}"
-            raise InputError(message)
+    if split_annotated < 1:
+        message = f"--split-annotated: expected 1 or more, found {split_annotated}"
+        raise InputError(message)
 
 
 def _refuse_bad_cases(inspections: dict[str, Inspection], ending: str) -> None:
     problems = [problem for found in inspections.values() for problem in found.problems]
     for found in inspections.values():
-        turned = found.geometry is not None and not np.allclose(found.geometry.direction, np.eye(3))
+        turned = found.geometry is not None and not found.geometry.is_straight
         if ending == ".tif" and turned:
             problems.append(f"{found.image}: TIFF cannot hold its direction; choose --format nii.gz or mha")
     if problems:
@@ -319,8 +308,4 @@ def _notes(inspections: dict[str, Inspection], label_map: LabelMap) -> list[str]
             notes.append(f"{case}: nothing is annotated in {found.annotation}; the scan was left out")
         if unknown:
             notes.append(f"{case}: {sum(unknown.values())} voxels with ids {sorted(unknown)} count as not annotated")
-    sources: dict[str, list[str]] = {}
-    for case, found in inspections.items():
-        sources.setdefault(found.spacing_source, []).append(case)
-    notes += [f"spacing of {listed(cases)}: {source}" for source, cases in sources.items()]
-    return notes
+    return notes + spacing_notes({case: found.spacing_source for case, found in inspections.items()})

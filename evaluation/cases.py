@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from evaluation.grids import open_labels
 from evaluation.histogram import counts_of, joint_histogram
 from evaluation.manifest import FileRecord, file_records
 from evaluation.summaries import CaseCounts
 from nnunet_ext.errors import NnunetExtError
+from nnunet_ext.imageio.sidecar import open_with_sidecar
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def undeclared_values(pair: Pair, histogram: Mapping[tuple[int, int], int], labe
 def read_histogram(reference: Path, prediction: Path) -> Counter[tuple[int, int]]:
     """Return the joint histogram of two files of the same shape, with one slab of each in memory."""
     total: Counter[tuple[int, int]] = Counter()
-    with open_labels(reference) as ref, open_labels(prediction) as pred:
+    with open_with_sidecar(reference) as ref, open_with_sidecar(prediction) as pred:
         _, height, width = ref.shape
         thickness = max(1, SLAB_VOXELS // (height * width))
         for (_, ref_slab), (_, pred_slab) in zip(ref.slabs(thickness), pred.slabs(thickness), strict=True):

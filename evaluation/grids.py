@@ -1,15 +1,15 @@
-"""Open label maps with the spacing nnU-Net gives them, and compare the voxel grids of two."""
+"""Compare the voxel grids of a prediction and its reference."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnunet_ext.errors import InputError, NnunetExtError
-from nnunet_ext.files import read_json
-from nnunet_ext.imageio import has_ending, open_volume, volume_name
+from nnunet_ext.errors import NnunetExtError
+from nnunet_ext.imageio import has_ending
 from nnunet_ext.imageio.names import TIFF_ENDINGS
+from nnunet_ext.imageio.sidecar import open_with_sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Largest accepted difference of direction components, of origins in mm, and of spacings in mm. Of spacings
 below 1 mm it is a fraction of the spacing, since 1e-3 mm is a lot in microscopy."""
-
-
-def open_labels(path: Path) -> Volume:
-    """Open a label map; the spacing of a TIFF file comes from nnU-Net's ``<case>.json`` where there is one.
-
-    Raises
-    ------
-    NnunetExtError
-        If the file cannot be read, or the spacing in the side-car is not three numbers.
-    """
-    return open_volume(path, spacing=_side_car_spacing(path))
 
 
 def grid_problems(pair: Pair) -> list[str]:
@@ -85,30 +74,16 @@ def geometry_differences(found: Geometry, expected: Geometry, fields: Sequence[s
 def _header(path: Path) -> Volume | str:
     """Return a volume of which only the header is of use, or why there is none."""
     try:
-        with open_labels(path) as volume:
+        with open_with_sidecar(path) as volume:
             return volume
     except NnunetExtError as error:
         return str(error)
 
 
-def _side_car_spacing(path: Path) -> tuple[float, float, float] | None:
-    side_car = path.with_name(f"{volume_name(path)}.json")
-    if not _is_tiff(path) or not side_car.is_file():
-        return None
-    spacing = read_json(side_car).get("spacing")
-    if spacing is None:
-        return None
-    if not isinstance(spacing, list) or not all(isinstance(value, (int, float)) for value in spacing):
-        message = f"{side_car}: spacing {spacing!r} found, expected three positive numbers of mm (z, y, x)"
-        raise InputError(message)
-    # open_volume checks how many there are.
-    return cast("tuple[float, float, float]", tuple(float(value) for value in spacing))
-
-
 def _knows(volume: Volume, field: str) -> bool:
     """Return whether the file says what a field of its geometry is."""
     if field == "spacing":
-        return "assumed" not in volume.spacing_source
+        return volume.has_spacing
     return not _is_tiff(volume.path)
 
 

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nnunet_ext.errors import WorkerEndedError
+from nnunet_ext.errors import InputError, WorkerEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,11 +40,16 @@ def run_jobs(
 
     Raises
     ------
+    InputError
+        If there is to be no process at all.
     WorkerEndedError
         If the system ended a process.
     """
     from tqdm import tqdm
 
+    if processes < 1:
+        message = f"expected 1 or more processes (-np), found {processes}"
+        raise InputError(message)
     bar = tqdm(total=len(jobs), desc=description, unit="case", disable=None)
     results: dict[Key, Result] = {}
     with bar:

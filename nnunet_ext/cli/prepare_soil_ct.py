@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_conversion.soil_ct import add_scan_flags
 from nnunet_ext.command import add_writing_flags
 
 if TYPE_CHECKING:
@@ -26,14 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("-m", dest="model", type=Path, help="folder of the trained model")
     source.add_argument("--dataset", type=Path, help="folder of the dataset, instead of the model")
-    add(
-        "--spacing",
-        type=float,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        help="voxel size in mm instead of the files' own",
-    )
-    add("--image-suffix", default="", metavar="S", help="what stands between case name and ending of a scan")
+    add_scan_flags(parser)
     add_writing_flags(parser, "images of the same name")
 
 

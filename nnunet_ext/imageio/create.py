@@ -155,7 +155,7 @@ def _check(spec: OutputSpec) -> None:
 
 
 def _check_direction(spec: OutputSpec) -> None:
-    if not np.allclose(spec.geometry.direction, np.eye(3), rtol=0, atol=1e-6):
+    if not spec.geometry.is_straight:
         others = ", ".join(ending for ending in OUTPUT_ENDINGS if ending not in TIFF_ENDINGS)
         message = (
             f"{spec.path}: direction {spec.geometry.direction} given, TIFF can hold identity only; "

@@ -27,6 +27,15 @@ class Geometry:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[tuple[float, float, float], ...] = IDENTITY
 
+    @property
+    def is_straight(self) -> bool:
+        """Whether the direction is the identity, the only one that TIFF can hold."""
+        return all(
+            abs(value - expected) <= 1e-6
+            for row, unit in zip(self.direction, IDENTITY, strict=True)
+            for value, expected in zip(row, unit, strict=True)
+        )
+
     def shifted(self, voxels: tuple[int, int, int]) -> Geometry:
         """Return the geometry of a crop whose first voxel is ``voxels`` (z, y, x) of this grid."""
         steps = [count * size for count, size in zip(voxels, self.spacing, strict=True)]

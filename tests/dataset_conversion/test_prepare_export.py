@@ -84,6 +84,23 @@ def test_prepare_names_every_scan_that_it_cannot_read_and_writes_nothing(tmp_pat
     assert not (tmp_path / "in").exists()
 
 
+@pytest.mark.parametrize("scheme", ["zscore", "noNorm"])
+def test_prepare_names_every_scan_with_unusable_voxels_and_writes_nothing(tmp_path, scheme):
+    folder = dataset(tmp_path, normalization=scheme)
+    for name in ("S1.tif", "S3.tif"):
+        write_tif(tmp_path / "images" / name, np.full((12, 16, 20), np.nan, dtype=np.float32))
+    with pytest.raises(BadCasesError, match=r"(?s)2 problems.*S1\.tif: 3840 voxels are NaN.*S3\.tif"):
+        prepare_soil_ct(tmp_path / "images", tmp_path / "in", folder, processes=1)
+    assert not (tmp_path / "in").exists()
+
+
+def test_no_process_at_all_is_refused(tmp_path, capsys):
+    folder = dataset(tmp_path)
+    words = ["-i", tmp_path / "images", "-o", tmp_path / "in", "--dataset", folder, "-np", "0"]
+    assert main(["prepare", "soil_ct", *map(str, words)]) == 1
+    assert "expected 1 or more processes (-np), found 0" in capsys.readouterr().err
+
+
 def test_prepare_overwrites_only_when_told(tmp_path):
     folder = dataset(tmp_path)
     prepare_soil_ct(tmp_path / "images", tmp_path / "in", folder, processes=1)
@@ -197,6 +214,15 @@ def test_no_prediction_at_all_is_an_error(tmp_path):
     predictions = predictions_of(tmp_path / "pred", folder, {}, ".nii.gz", Geometry())
     with pytest.raises(InputError, match=r"expected predictions ending in \.nii\.gz, found none"):
         export_soil_ct(predictions, tmp_path / "out")
+
+
+def test_export_never_replaces_the_predictions_themselves(tmp_path):
+    folder = dataset(tmp_path)
+    labels = {"a": np.zeros(SHAPE, dtype=np.uint8)}
+    predictions = predictions_of(tmp_path / "pred", folder, labels, ".nii.gz", Geometry())
+    with pytest.raises(InputError, match="folder of the predictions"):
+        export_soil_ct(predictions, predictions, file_format="nii.gz", processes=1, overwrite=True)
+    assert not read_volume(predictions / "a.nii.gz")[0].any()
 
 
 def test_export_overwrites_only_when_told(tmp_path):

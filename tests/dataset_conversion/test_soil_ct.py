@@ -356,13 +356,26 @@ def test_an_id_that_another_dataset_has_is_refused(tmp_path):
         convert(tmp_path, *files, name="SomethingElse")
 
 
-def test_a_failure_while_writing_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("scheme", ["zscore", "noNorm"])
+def test_every_scan_with_unusable_voxels_is_named_before_anything_is_written(tmp_path, scheme):
     images, annotations, classes = soil_folder(tmp_path)
     scan = np.zeros((12, 16, 20), dtype=np.float32)
     scan[11, 3, 3] = np.nan
-    write_tif(images / "S4.tif", scan)
-    with pytest.raises(InputError, match=r"S4\.tif: 1 voxels are NaN"):
-        convert(tmp_path, images, annotations, classes)
+    for name in ("S2.tif", "S4.tif"):
+        write_tif(images / name, scan)
+    with pytest.raises(BadCasesError, match=r"(?s)S2\.tif: 1 voxels are NaN.*S4\.tif: 1 voxels are NaN"):
+        convert(tmp_path, images, annotations, classes, normalization=scheme)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_arguments, **_options):
+        message = "disk full"
+        raise InputError(message)
+
+    monkeypatch.setattr("dataset_conversion.sparse_dataset.write_dataset_json", fail)
+    with pytest.raises(InputError, match="disk full"):
+        convert(tmp_path, *soil_folder(tmp_path))
     assert list((tmp_path / "raw").iterdir()) == []
 
 
