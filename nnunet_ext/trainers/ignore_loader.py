@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from numpy.random.mtrand import get_bit_generator
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.trainers.label_padding import Margins, with_ignored_padding
 from nnunet_ext.trainers.patch_position import central_crop_offset, draw_any_corner, draw_corner
+from nnunet_ext.trainers.worker_random import worker_generator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
     ) -> None:
         self._margins = Margins()
         if label_manager.has_ignore_label:
-            transforms = with_ignored_padding(transforms, label_manager.ignore_label, self._margins)
+            transforms = with_ignored_padding(transforms, self.ignore_values(label_manager), self._margins)
         super().__init__(
             data,
             batch_size,
@@ -62,6 +62,11 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
             transforms=transforms,
         )
         self._has_warned = False
+
+    @staticmethod
+    def ignore_values(label_manager: Any) -> tuple[int, ...]:
+        """Return the value for "not annotated" in each channel of the target; here it has one, the label."""
+        return (int(label_manager.ignore_label),)
 
     def get_bbox(
         self,
@@ -97,7 +102,7 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
                 data_shape, force_fg, class_locations, overwrite_class, verbose
             )
             return bounds
-        rng = _generator()
+        rng = worker_generator()
         voxels = self._voxels_to_show(force_fg, class_locations, overwrite_class, rng)
         if len(voxels) > 0:
             voxel = voxels[rng.integers(len(voxels))][1:]
@@ -164,8 +169,3 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
             "leave them out.",
             stacklevel=3,
         )
-
-
-def _generator() -> np.random.Generator:
-    """Give a generator on numpy's global state, which nnU-Net seeds differently in each worker."""
-    return np.random.Generator(get_bit_generator())

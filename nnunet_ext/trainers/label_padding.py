@@ -16,6 +16,8 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
+from nnunet_ext.trainers.nnunet_internals import NnunetChangedError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,7 +30,6 @@ Negative, because nnU-Net's masking of the image outside of the non-zero region 
 """
 
 _OUTSIDE = -1
-_TARGET_CHANNEL = 0
 
 
 @dataclass
@@ -54,22 +55,22 @@ class MarkMargins(SegOnlyTransform):
     ----------
     margins
         Margins of the sample at hand, kept up to date by the loader.
-    value
-        Label to write.
+    values
+        Label to write into each channel of the target; channels after them are left alone.
     """
 
-    def __init__(self, margins: Margins, value: int) -> None:
+    def __init__(self, margins: Margins, values: Sequence[int]) -> None:
         super().__init__()
         self.margins = margins
-        self.value = value
+        self.values = tuple(values)
 
     def _apply_to_segmentation(self, segmentation: torch.Tensor, **_: Any) -> torch.Tensor:
-        target = segmentation[_TARGET_CHANNEL]
-        # 2D loaders drop the first of three axes
-        before, after = self.margins.before[-target.ndim :], self.margins.after[-target.ndim :]
-        for axis, (front, back) in enumerate(zip(before, after, strict=True)):
-            target.narrow(axis, 0, front).fill_(self.value)
-            target.narrow(axis, target.shape[axis] - back, back).fill_(self.value)
+        for target, value in zip(segmentation, self.values, strict=False):
+            # 2D loaders drop the first of three axes
+            before, after = self.margins.before[-target.ndim :], self.margins.after[-target.ndim :]
+            for axis, (front, back) in enumerate(zip(before, after, strict=True)):
+                target.narrow(axis, 0, front).fill_(value)
+                target.narrow(axis, target.shape[axis] - back, back).fill_(value)
         return segmentation
 
 
@@ -80,15 +81,15 @@ class ResolveNegativeLabels(BasicTransform):
 
     Parameters
     ----------
-    ignore_label
-        The dataset's ignore label.
+    ignore_values
+        Value for "not annotated" in each channel of the target.
     to_background
         nnU-Net's transform from -1 to background.
     """
 
-    def __init__(self, ignore_label: int, to_background: BasicTransform) -> None:
+    def __init__(self, ignore_values: Sequence[int], to_background: BasicTransform) -> None:
         super().__init__()
-        self.ignore_label = ignore_label
+        self.ignore_values = tuple(ignore_values)
         self.to_background = to_background
 
     def apply(self, data_dict: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -97,21 +98,21 @@ class ResolveNegativeLabels(BasicTransform):
         if lowest >= 0:
             return data_dict
         if lowest <= PADDING_MARK:
-            target = data_dict["segmentation"][_TARGET_CHANNEL]
-            target.masked_fill_(target == PADDING_MARK, self.ignore_label)
+            for target, value in zip(data_dict["segmentation"], self.ignore_values, strict=False):
+                target.masked_fill_(target == PADDING_MARK, value)
         resolved: dict[str, Any] = self.to_background(**data_dict)
         return resolved
 
 
-def with_ignored_padding(transforms: Any, ignore_label: int, margins: Margins) -> Any:
-    """Extend a pipeline so that padding ends as ignore label in the target.
+def with_ignored_padding(transforms: Any, ignore_values: Sequence[int], margins: Margins) -> Any:
+    """Extend a pipeline so that padding ends as "not annotated" in the target.
 
     Parameters
     ----------
     transforms
         nnU-Net's transforms for one sample, or None. Neither it nor a transform in it is changed.
-    ignore_label
-        The dataset's ignore label.
+    ignore_values
+        Value for "not annotated" in each channel of the target: the ignore label, or one per task.
     margins
         What the loader's crop has outside of the volume.
 
@@ -119,21 +120,31 @@ def with_ignored_padding(transforms: Any, ignore_label: int, margins: Margins) -
     -------
     ComposeTransforms
         The same transforms, with margins marked before the first one. Where ``transforms`` has nnU-Net's step
-        from -1 to background, padding is `PADDING_MARK` up to there, else it is the ignore label from the
-        beginning.
+        from -1 to background, padding is `PADDING_MARK` up to there, else it has its value from the beginning.
+
+    Raises
+    ------
+    NnunetChangedError
+        If a transform pads all channels with one value, they need different ones, and that step is not there.
     """
     steps = _steps(transforms)
     to_background = next((i for i, step in enumerate(steps) if _makes_background(step)), None)
     if to_background is None:
+        if len(set(ignore_values)) > 1 and any(_padding_labels(step, PADDING_MARK) is not step for step in steps):
+            message = (
+                "The transforms pad labels but have no step from -1 to background, after which each channel could "
+                "get its own ignore value. This package was tested with nnunetv2 2.8.1."
+            )
+            raise NnunetChangedError(message)
         return ComposeTransforms(
-            [MarkMargins(margins, ignore_label), *(_padding_labels(step, ignore_label) for step in steps)]
+            [MarkMargins(margins, ignore_values), *(_padding_labels(step, ignore_values[0]) for step in steps)]
         )
     return ComposeTransforms(
         [
-            MarkMargins(margins, PADDING_MARK),
+            MarkMargins(margins, [PADDING_MARK] * len(ignore_values)),
             *(_padding_labels(step, PADDING_MARK) for step in steps[:to_background]),
-            ResolveNegativeLabels(ignore_label, steps[to_background]),
-            *(_padding_labels(step, ignore_label) for step in steps[to_background + 1 :]),
+            ResolveNegativeLabels(ignore_values, steps[to_background]),
+            *(_padding_labels(step, ignore_values[0]) for step in steps[to_background + 1 :]),
         ]
     )
 

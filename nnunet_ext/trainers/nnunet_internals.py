@@ -16,6 +16,9 @@ LOADER_NAME = "nnUNetDataLoader"
 AnyTrainer: Any = object
 """Base of a mixin, whose methods call those of whatever trainer comes after it."""
 
+AnyLoader: Any = object
+"""The same for loaders."""
+
 
 class NnunetChangedError(NnunetExtError, RuntimeError):
     """nnU-Net, or the trainer in between, is not built as a trainer of this package needs it."""
@@ -52,6 +55,12 @@ def replaced_loader_class(trainer_class: type, loader_class: type) -> Iterator[N
     finally:
         for namespace, original in zip(namespaces, originals, strict=True):
             namespace[LOADER_NAME] = original
+
+
+def bare_network(trainer: Any) -> Any:
+    """Return a trainer's network without the wrappers for several GPUs and for compilation."""
+    network = trainer.network.module if trainer.is_ddp else trainer.network
+    return getattr(network, "_orig_mod", network)
 
 
 def _namespaces_that_build_loaders(trainer_class: type) -> list[dict[str, Any]]:

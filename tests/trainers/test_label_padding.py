@@ -129,7 +129,7 @@ def test_spatial_transforms_are_found_at_any_depth_and_copied() -> None:
     mirrored = SpatialTransform(PATCH, 0, False, border_mode_seg="reflection")
     other = GaussianNoiseTransform()
     nested = ComposeTransforms([RandomTransform(OneOfTransform([spatial, mirrored, other]))])
-    found = with_ignored_padding(nested, IGNORE, Margins()).transforms[1].transform.list_of_transforms
+    found = with_ignored_padding(nested, [IGNORE], Margins()).transforms[1].transform.list_of_transforms
     assert (found[0].border_mode_seg, found[0].padding_value_seg) == ("constant", IGNORE)
     assert found[1] is mirrored
     assert found[2] is other

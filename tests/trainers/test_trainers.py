@@ -15,6 +15,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainer_builders import IGNORE, REGIONS, trainer
 
 from nnunet_ext.trainers import MODULE_OF_TRAINER, ignore_sampling, ignore_sampling_da5
+from nnunet_ext.trainers import multitask as multi_task_trainers
 from nnunet_ext.trainers.early_stopping import (
     MIN_DELTA_VARIABLE,
     PATIENCE_VARIABLE,
@@ -54,7 +55,8 @@ def both_loaders(built: Any) -> tuple[Any, Any]:
 
 
 def test_every_registered_trainer_can_be_built_by_nnunet() -> None:
-    classes = [*TRAINERS, nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss]
+    multitask = [cls for name, cls in vars(multi_task_trainers).items() if name.startswith("nnUNetTrainerMTL")]
+    classes = [*TRAINERS, nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss, *multitask]
     assert {cls.__name__: cls.__module__ for cls in classes} == MODULE_OF_TRAINER
     for cls in classes:
         assert cls.__init__ is nnUNetTrainer.__init__, f"{cls.__name__} must not have its own __init__"
