@@ -96,7 +96,7 @@ def read_histogram(reference: Path, prediction: Path) -> Counter[tuple[int, int]
 
 
 def _case_counts(pair: Pair, label_set: LabelSet, histogram: Mapping[tuple[int, int], int]) -> CaseCounts:
-    counts = tuple(counts_of(histogram, scored.values, label_set.ignore) for scored in label_set.classes)
+    counts = tuple(counts_of(histogram, scored.values, label_set.ignored_for(scored)) for scored in label_set.classes)
     return CaseCounts(pair.model, pair.case, pair.prediction, pair.reference, counts)
 
 

@@ -56,7 +56,9 @@ def joint_histogram(reference: npt.NDArray[Any], prediction: npt.NDArray[Any]) -
     return total
 
 
-def counts_of(histogram: Mapping[tuple[int, int], int], values: Collection[int], ignore: int | None = None) -> Counts:
+def counts_of(
+    histogram: Mapping[tuple[int, int], int], values: Collection[int], ignored: Collection[int] = ()
+) -> Counts:
     """Count the voxels of a label or region.
 
     Parameters
@@ -65,8 +67,8 @@ def counts_of(histogram: Mapping[tuple[int, int], int], values: Collection[int],
         What ``joint_histogram`` returns.
     values
         Label values that make up the label (one) or region (several).
-    ignore
-        Reference value whose voxels are left out altogether.
+    ignored
+        Reference values whose voxels are left out altogether.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def counts_of(histogram: Mapping[tuple[int, int], int], values: Collection[int],
     """
     cells = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for (ref, pred), voxels in histogram.items():
-        if ref != ignore:
+        if ref not in ignored:
             cells[ref in values, pred in values] += voxels
     return Counts(cells[True, True], cells[False, True], cells[True, False], cells[False, False])
 

@@ -30,12 +30,15 @@ class ScoredClass:
         Whether it is declared as a region, that is, as a list of values.
     task
         Task it belongs to; empty in data sets with one task.
+    not_annotated
+        Reference values of voxels that are not annotated for this task, beside the ignore label.
     """
 
     name: str
     values: tuple[int, ...]
     region: bool = False
     task: str = ""
+    not_annotated: frozenset[int] = frozenset()
 
     @property
     def key(self) -> str:
@@ -66,6 +69,10 @@ class LabelSet:
     declared: frozenset[int] | None
     source: str
     background: str = "background"
+
+    def ignored_for(self, scored: ScoredClass) -> frozenset[int]:
+        """Return the reference values whose voxels do not count for a class."""
+        return scored.not_annotated | (frozenset() if self.ignore is None else {self.ignore})
 
 
 def choose_labels(
@@ -228,12 +235,13 @@ def _classes(
 ) -> tuple[ScoredClass, ...]:
     """Return what nnU-Net scores: regions in the order of the file, labels in that of their values."""
     has_regions = any(len(values) > 1 for values in entries.values())
+    not_annotated = {task: frozenset(entries.get(f"{task}/ignore", ())) for task in tasks}
     classes = []
     for full_name, values in entries.items():
         task, name = _split_task(full_name, tasks)
-        if set(values) != {0}:
+        if set(values) != {0} and not (task and name == "ignore"):
             region = has_regions and isinstance(labels[full_name], (list, tuple))
-            classes.append(ScoredClass(name, values, region=region, task=task))
+            classes.append(ScoredClass(name, values, region, task, not_annotated.get(task, frozenset())))
     return tuple(classes if has_regions else sorted(classes, key=lambda scored: scored.values))
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from evaluation.labels import choose_labels, find_declaration, read_declaration
 from nnunet_ext.errors import InputError, MissingInputError
+from nnunet_ext.multitask.joint_labels import JointLabels
+from nnunet_ext.multitask.tasks import Task
 from tests.evaluation.label_folders import write_dataset_json
 
 
@@ -52,6 +54,21 @@ def test_classes_of_tasks_are_split(tmp_path):
     path = write_dataset_json(tmp_path, labels, tasks={"front": {}, "zones": {}})
     classes = read_declaration(path).classes
     assert [(scored.task, scored.name) for scored in classes] == [("front", "front"), ("zones", "rock")]
+
+
+def test_values_not_annotated_for_a_task_are_ignored_for_its_classes_alone(tmp_path):
+    front = Task("front", ("background", "front"), ignore=True)
+    joint = JointLabels((front, Task("zones", ("na", "rock", "ocean"))))
+    path = write_dataset_json(tmp_path, **joint.to_dataset_json())
+    label_set = choose_labels(declaration=path)
+    assert [(scored.task, scored.name) for scored in label_set.classes] == [
+        ("front", "front"),
+        ("zones", "rock"),
+        ("zones", "ocean"),
+    ]
+    of_front, of_rock = (label_set.ignored_for(scored) for scored in label_set.classes[:2])
+    assert of_front == {*joint.region(0, 2), joint.ignore_label}
+    assert of_rock == {joint.ignore_label}
 
 
 def test_background_is_scored_on_demand(tmp_path):

@@ -21,7 +21,8 @@ PAIRS = LABELS.flatmap(lambda ref: st.tuples(st.just(ref), hnp.arrays(np.uint8, 
 
 
 def counts(ref, pred, values=(1,), ignore=None):
-    return counts_of(joint_histogram(np.asarray(ref), np.asarray(pred)), values, ignore)
+    ignored = () if ignore is None else (ignore,)
+    return counts_of(joint_histogram(np.asarray(ref), np.asarray(pred)), values, ignored)
 
 
 def test_counts_of_a_label_by_hand():
