@@ -35,6 +35,8 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "export": {
         "soil_ct": Verb("nnunet_ext.cli.export_soil_ct", "Predictions back to the annotation's ids and colours."),
     },
+    "stack": Verb("nnunet_ext.cli.stack", "Several label maps per case to one dataset with joint labels."),
+    "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
     "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class."),
 }
 

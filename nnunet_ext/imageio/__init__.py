@@ -8,6 +8,7 @@ from nnunet_ext.imageio.discover import find_volumes
 from nnunet_ext.imageio.geometry import Geometry
 from nnunet_ext.imageio.names import (
     OUTPUT_ENDINGS,
+    STACK_ENDINGS,
     SUPPORTED_ENDINGS,
     ending_of,
     has_ending,
@@ -21,6 +22,7 @@ from nnunet_ext.imageio.writer import VolumeWriter
 
 __all__ = [
     "OUTPUT_ENDINGS",
+    "STACK_ENDINGS",
     "SUPPORTED_ENDINGS",
     "Geometry",
     "Volume",

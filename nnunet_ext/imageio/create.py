@@ -10,7 +10,7 @@ import numpy as np
 
 from nnunet_ext.errors import InputError, UnsupportedFormatError
 from nnunet_ext.files import refuse_existing, written_when_complete
-from nnunet_ext.imageio.names import OUTPUT_ENDINGS, TIFF_ENDINGS, ending_of
+from nnunet_ext.imageio.names import OUTPUT_ENDINGS, PNG_ENDING, TIFF_ENDINGS, ending_of
 from nnunet_ext.imageio.writer import OutputSpec, VolumeWriter
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ def create_volume(
     Parameters
     ----------
     path
-        Name ending in ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, ``.tif`` or ``.tiff``. All but ``.nii`` are
-        compressed. Parent folders are created.
+        Name ending in ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, ``.tif``, ``.tiff`` or ``.png``. All but
+        ``.nii`` are compressed. Parent folders are created.
     shape
         Voxels along z, y, x.
     dtype
-        uint8, int8, uint16, int16, uint32, int32, float32 or float64.
+        uint8, int8, uint16, int16, uint32, int32, float32 or float64; uint8 or uint16 in PNG.
     geometry
-        Position in space. TIFF holds the spacing only: the origin is not stored, and a direction other than
-        identity is refused. NIfTI holds it in float32.
+        Position in space. TIFF holds the spacing only, and PNG, which is for one slice, not even that: what they
+        do not hold is not stored, and a direction other than identity is refused. NIfTI holds it in float32.
     colors
         Colours (red, green, blue; 0 to 255) of voxel values, for uint8 TIFF files only; the other values keep
         their grey. Voxels stay what they are.
@@ -80,8 +80,10 @@ def create_volume(
     voxel_type = np.dtype(dtype)
     spec = OutputSpec(path, shape, voxel_type.newbyteorder("<"), geometry, colors)
     _check(spec)
-    if ending in TIFF_ENDINGS:
-        _check_direction(spec)
+    if ending == PNG_ENDING:
+        _check_png(spec)
+    if ending in (*TIFF_ENDINGS, PNG_ENDING):
+        _check_direction(spec, "PNG" if ending == PNG_ENDING else "TIFF")
     if colors is not None:
         _check_colors(spec, colors)
     refuse_existing([path], overwrite=overwrite)
@@ -129,6 +131,10 @@ def _encoder(ending: str) -> Encoder:
         from nnunet_ext.imageio.tiff_writer import encode_tiff
 
         return encode_tiff
+    if ending == PNG_ENDING:
+        from nnunet_ext.imageio.png_writer import encode_png
+
+        return encode_png
     if ending == ".mha":
         from nnunet_ext.imageio.metaimage_writer import encode_metaimage
 
@@ -154,11 +160,20 @@ def _check(spec: OutputSpec) -> None:
         raise InputError(message)
 
 
-def _check_direction(spec: OutputSpec) -> None:
-    if not spec.geometry.is_straight:
-        others = ", ".join(ending for ending in OUTPUT_ENDINGS if ending not in TIFF_ENDINGS)
+def _check_png(spec: OutputSpec) -> None:
+    if spec.shape[0] != 1 or spec.dtype.name not in ("uint8", "uint16"):
         message = (
-            f"{spec.path}: direction {spec.geometry.direction} given, TIFF can hold identity only; "
+            f"{spec.path}: {spec.shape[0]} slices of {spec.dtype.name} given, PNG holds one slice of uint8 or uint16; "
+            f"formats for other volumes are {', '.join(e for e in OUTPUT_ENDINGS if e != PNG_ENDING)}"
+        )
+        raise InputError(message)
+
+
+def _check_direction(spec: OutputSpec, form: str) -> None:
+    if not spec.geometry.is_straight:
+        others = ", ".join(ending for ending in OUTPUT_ENDINGS if ending not in (*TIFF_ENDINGS, PNG_ENDING))
+        message = (
+            f"{spec.path}: direction {spec.geometry.direction} given, {form} can hold identity only; "
             f"formats for this volume are {others}"
         )
         raise InputError(message)

@@ -55,7 +55,7 @@ def read_info(path: Path, spacing_source: str) -> VolumeInfo:
     UnsupportedFormatError
         If the image has several values per voxel, complex ones, or more than three dimensions.
     """
-    return _info(path, _reader(path), spacing_source)
+    return _info(path, header_reader(path), spacing_source)
 
 
 def open_regions(path: Path, spacing_source: str) -> Volume:
@@ -63,7 +63,7 @@ def open_regions(path: Path, spacing_source: str) -> Volume:
 
     Parameters and exceptions are those of ``read_info``.
     """
-    reader = _reader(path)
+    reader = header_reader(path)
     return RegionVolume(path, _info(path, reader, spacing_source), reader)
 
 
@@ -72,7 +72,7 @@ def open_whole(path: Path, spacing_source: str) -> Volume:
 
     Parameters and exceptions are those of ``read_info``.
     """
-    reader = _reader(path)
+    reader = header_reader(path)
 
     def load() -> NDArray[Any]:
         voxels: NDArray[Any] = SimpleITK.GetArrayFromImage(reader.Execute())
@@ -107,7 +107,14 @@ class RegionVolume(Volume):
         return voxels.reshape(depth, height, width)
 
 
-def _reader(path: Path) -> Any:
+def header_reader(path: Path) -> Any:
+    """Return a ``SimpleITK.ImageFileReader`` that has read the header of a MetaImage, NIfTI or NRRD file.
+
+    Raises
+    ------
+    InputError
+        If SimpleITK cannot read the header.
+    """
     reader = SimpleITK.ImageFileReader()
     # SimpleITK itself does not know endings in capital letters.
     reader.SetImageIO(_IMAGE_IOS[ending_of(path)])
@@ -127,14 +134,20 @@ def _info(path: Path, reader: Any, spacing_source: str) -> VolumeInfo:
     if len(size) < 2 or any(count != 1 for count in size[3:]):
         message = f"{path}: an image of {len(size)} dimensions (x, y, z, …: {size}), expected 3"
         raise UnsupportedFormatError(message)
-    spacing, origin, direction = reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
-    matrix = np.eye(3)
-    axes = min(3, len(size))
-    matrix[:axes, :axes] = np.reshape(direction, (len(size), len(size)))[:axes, :axes]
     width, height, depth = (*size, 1)[:3]
     return VolumeInfo(
         shape=(depth, height, width),
         dtype=np.dtype(_DTYPES[reader.GetPixelID()]),
-        geometry=Geometry.from_itk((*spacing, 1.0)[:3], (*origin, 0.0)[:3], tuple(matrix.ravel().tolist())),
+        geometry=header_geometry(reader),
         spacing_source=spacing_source,
     )
+
+
+def header_geometry(reader: Any) -> Geometry:
+    """Return where the first three axes lie of what ``header_reader`` has read; a 2D image gets a third one."""
+    spacing, origin, direction = reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()
+    dimension = len(spacing)
+    matrix = np.eye(3)
+    axes = min(3, dimension)
+    matrix[:axes, :axes] = np.reshape(direction, (dimension, dimension))[:axes, :axes]
+    return Geometry.from_itk((*spacing, 1.0)[:3], (*origin, 0.0)[:3], tuple(matrix.ravel().tolist()))

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIFF_ENDINGS = (".tif", ".tiff")
-SUPPORTED_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", *TIFF_ENDINGS)
-OUTPUT_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd", *TIFF_ENDINGS)
+PNG_ENDING = ".png"
+SUPPORTED_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", *TIFF_ENDINGS, PNG_ENDING)
+STACK_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd", *TIFF_ENDINGS)
+"""Endings that `create_volume` writes with any number of slices."""
+
+OUTPUT_ENDINGS = (*STACK_ENDINGS, PNG_ENDING)
+"""All endings that `create_volume` writes; PNG holds one slice."""
 
 
 def ending_of(path: Path, endings: Iterable[str] = SUPPORTED_ENDINGS) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError, MissingInputError, UnsupportedFormatError
-from nnunet_ext.imageio.names import SUPPORTED_ENDINGS, TIFF_ENDINGS, ending_of
+from nnunet_ext.imageio.names import PNG_ENDING, SUPPORTED_ENDINGS, TIFF_ENDINGS, ending_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,17 +24,17 @@ def open_volume(path: Path, spacing: tuple[float, float, float] | None = None) -
     Parameters
     ----------
     path
-        A ``.tif``, ``.tiff``, ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz`` or ``.nrrd`` file (upper or lower
-        case), or a folder with one TIFF file per slice. A 2D image is a volume of one slice. All are read in
-        parts, except NRRD with a data file of its own or an unusual encoding, and TIFF with the whole volume
-        in one compressed page: these the first slab loads whole.
+        A ``.tif``, ``.tiff``, ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.png`` file (upper or
+        lower case), or a folder with one TIFF file per slice. A 2D image is a volume of one slice. All are read
+        in parts, except PNG, NRRD with a data file of its own or an unusual encoding, and TIFF with the whole
+        volume in one compressed page: these the first slab loads whole.
     spacing
         Distance of voxel centres in mm along z, y, x; replaces what the file says.
 
     Returns
     -------
     Volume
-        To be closed, or used in ``with``. TIFF volumes have origin 0 and identity direction.
+        To be closed, or used in ``with``. TIFF and PNG volumes have origin 0 and identity direction.
 
     Raises
     ------
@@ -82,6 +82,10 @@ def _open(path: Path) -> Volume:
         from nnunet_ext.imageio.tiff import open_tiff
 
         return open_tiff(path)
+    if ending == PNG_ENDING:
+        from nnunet_ext.imageio.png import open_png
+
+        return open_png(path)
     if ending in (".mha", ".mhd"):
         from nnunet_ext.imageio.metaimage import open_metaimage
 

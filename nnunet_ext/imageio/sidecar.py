@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     from nnunet_ext.imageio.volume import Volume
 
 
-def open_with_sidecar(path: Path) -> Volume:
+def open_with_sidecar(path: Path, case: str | None = None) -> Volume:
     """Open a volume of an nnU-Net folder; a TIFF with a side-car has the spacing that stands there.
+
+    Parameters
+    ----------
+    path
+        The volume.
+    case
+        Name of the side-car without ending, where it is not the volume's own: images have a channel number.
 
     Raises
     ------
     InputError
         If the side-car's spacing is not three positive numbers, or the volume cannot be read.
     """
-    return open_volume(path, _spacing(path))
+    return open_volume(path, _spacing(path, case or volume_name(path)))
 
 
 def write_sidecar(folder: Path, case: str, geometry: Geometry) -> None:
@@ -32,8 +39,8 @@ def write_sidecar(folder: Path, case: str, geometry: Geometry) -> None:
     write_json(folder / f"{case}.json", {"spacing": list(geometry.spacing), "origin": list(geometry.origin)})
 
 
-def _spacing(path: Path) -> tuple[float, float, float] | None:
-    sidecar = path.with_name(f"{volume_name(path)}.json")
+def _spacing(path: Path, case: str) -> tuple[float, float, float] | None:
+    sidecar = path.with_name(f"{case}.json")
     if not has_ending(path, TIFF_ENDINGS) or not sidecar.is_file():
         return None
     spacing = read_json(sidecar).get("spacing")

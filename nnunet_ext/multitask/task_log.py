@@ -94,6 +94,7 @@ class TaskLogger(LocalLogger):
         rates.set_ylabel("learning rate")
         panels[-1].set_xlabel("epoch")
         for panel in panels:
+            panel.set_xlim(-0.5, max(epochs, 1) - 0.5)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.tick_params(labelbottom=True)
             panel.grid(alpha=0.3)

@@ -115,7 +115,7 @@ def test_truncated_voxels_are_told(tmp_path):
 def test_folders_without_volumes(tmp_path):
     (tmp_path / "g").mkdir()
     (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "a.png").touch()
+    (tmp_path / "p" / "a.jpg").touch()
     assert [problem.split(":")[0] for problem in problems(tmp_path)] == [
         str(tmp_path / "g"),
         str(tmp_path / "p"),

@@ -187,9 +187,9 @@ def test_truncated_file_is_no_volume(tmp_path, options, kept):
 def test_missing_and_unknown_files_are_named(tmp_path):
     with pytest.raises(MissingInputError, match=r"nowhere\.tif"):
         open_volume(tmp_path / "nowhere.tif")
-    (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(UnsupportedFormatError, match=r"a\.png.*\.tif"):
-        open_volume(tmp_path / "a.png")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UnsupportedFormatError, match=r"a\.jpg.*\.tif"):
+        open_volume(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 3), (2, 1), (5, 10)])

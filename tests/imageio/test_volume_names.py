@@ -45,7 +45,14 @@ def test_natural_order_exists_for_any_names(texts):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.b.nii.gz", "a.b"), ("S1.TIF", "S1"), ("x.seg.nrrd", "x.seg"), ("a.nii", "a"), ("a.png", "a.png")],
+    [
+        ("a.b.nii.gz", "a.b"),
+        ("S1.TIF", "S1"),
+        ("x.seg.nrrd", "x.seg"),
+        ("a.nii", "a"),
+        ("a.PNG", "a"),
+        ("a.jpg", "a.jpg"),
+    ],
 )
 def test_volume_name_drops_the_whole_ending(name, expected):
     assert volume_name(Path(name)) == expected

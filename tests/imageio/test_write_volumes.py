@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nnunet_ext.errors import InputError, OutputExistsError, UnsupportedFormatError
 from nnunet_ext.imageio import (
-    OUTPUT_ENDINGS,
+    STACK_ENDINGS,
     Geometry,
     create_volume,
     open_volume,
@@ -62,7 +62,7 @@ def assert_close(found: Geometry, expected: Geometry) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("ending", OUTPUT_ENDINGS)
+@pytest.mark.parametrize("ending", STACK_ENDINGS)
 def test_what_is_written_by_slab_is_read_whole_and_by_slab(tmp_path, ending, dtype):
     array, path = random_array(dtype), tmp_path / f"my scan{ending}"
     with create_volume(path, array.shape, dtype, geometry_for(ending)) as writer:
@@ -112,7 +112,7 @@ def test_nibabel_reads_the_affine_that_simpleitk_would_have_written(tmp_path, en
 
 @settings(max_examples=25, deadline=None)
 @given(
-    ending=st.sampled_from(OUTPUT_ENDINGS),
+    ending=st.sampled_from(STACK_ENDINGS),
     dtype=st.sampled_from(DTYPES),
     shape=st.tuples(*[st.integers(1, 6)] * 3),
     spacing=st.tuples(*[st.floats(1e-3, 1e3)] * 3),
@@ -201,7 +201,7 @@ def test_tiff_refuses_a_direction_and_names_the_formats_that_hold_it(tmp_path):
         write_volume(tmp_path / "a.tif", random_array("uint8"), OBLIQUE)
 
 
-@pytest.mark.parametrize("ending", OUTPUT_ENDINGS)
+@pytest.mark.parametrize("ending", STACK_ENDINGS)
 @pytest.mark.parametrize("slices", [0, 6, 8])
 def test_wrong_number_of_slices_leaves_no_file(tmp_path, ending, slices):
     slab = random_array("uint8", (slices, 5, 3))
@@ -218,7 +218,7 @@ def write_and_fail(writer) -> None:
     raise KeyError
 
 
-@pytest.mark.parametrize("ending", OUTPUT_ENDINGS)
+@pytest.mark.parametrize("ending", STACK_ENDINGS)
 def test_an_interrupted_block_leaves_what_was_there_before(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     path.write_bytes(b"older")
