@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +13,12 @@ from dataset_conversion.normalization import IDENTITY, Normalization
 from dataset_conversion.scan_writer import scan_normalization
 from nnunet_ext.errors import NnunetExtError
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.grid import grid_differences, grid_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nnunet_ext.imageio import Geometry, Volume
-
-TOLERANCE = 1e-3
 
 
 @dataclass
@@ -104,18 +103,12 @@ def inspect_case(
 
 
 def _mismatches(scan: Volume, marks: Volume, spacing: tuple[float, float, float] | None) -> list[str]:
-    if marks.shape != scan.shape:
-        return [f"{marks.path}: shape {marks.shape} (z, y, x), but the image {scan.path} has {scan.shape}"]
-    if spacing is not None or not (scan.has_spacing and marks.has_spacing):
-        return []
-    problems = []
-    for name in ("spacing", "origin", "direction"):
-        ours, theirs = (np.array(getattr(v.geometry, name)) for v in (marks, scan))
-        if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * min(scan.geometry.spacing)):
-            problems.append(
-                f"{marks.path}: {name} {ours.tolist()} (z, y, x), but the image {scan.path} has {theirs.tolist()}"
-            )
-    return problems
+    expected = grid_of(scan)
+    if spacing is not None:
+        # the scan's own spacing is known to be wrong, so that its place in space says nothing either
+        expected = replace(expected, has_spacing=False, is_placed=False)
+    differences = grid_differences(grid_of(marks), expected)
+    return [f"{marks.path}: {', '.join(differences)} (z, y, x) as in the image {scan.path}"] if differences else []
 
 
 def _count(found: Inspection, marks: Volume, label_map: LabelMap) -> None:

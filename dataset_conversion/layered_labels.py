@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset_conversion.voxel_grids import Grid, grid_of
 from nnunet_ext.errors import BadCasesError, InputError
 from nnunet_ext.imageio import ending_of, open_volume
+from nnunet_ext.imageio.grid import Grid, grid_of
 from nnunet_ext.imageio.volume import library_errors
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from dataset_conversion.label_map import count_values
 from dataset_conversion.normalization import refuse_non_finite
 from dataset_conversion.scan_writer import SLAB_VOXELS, write_range
 from dataset_conversion.task_labels import LabelPaths, open_labels, positions
-from dataset_conversion.voxel_grids import Grid, grid_of, grid_problems
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, UnsupportedFormatError
 from nnunet_ext.imageio import create_volume, ending_of
+from nnunet_ext.imageio.grid import Grid, grid_differences, grid_of
 from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS
 from nnunet_ext.imageio.sidecar import open_with_sidecar, write_sidecar
 from nnunet_ext.imageio.volume import library_errors
@@ -200,6 +200,12 @@ def write_case(
         "spacing_source": found.spacing_source,
         "missing": [option.name for option, values in zip(options, found.values, strict=True) if values is None],
     }
+
+
+def grid_problems(found: Grid, image: Grid) -> list[str]:
+    """Return one message if a grid is not that of the image."""
+    differences = grid_differences(found, image)
+    return [f"{found.path}: {', '.join(differences)} (z, y, x) as in the image {image.path}"] if differences else []
 
 
 def slabs_of(shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dataset_conversion.layered_labels import Layers, read_layers
-from dataset_conversion.voxel_grids import Grid, grid_of
 from nnunet_ext.errors import InputError
+from nnunet_ext.imageio.grid import Grid, grid_of
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 
 if TYPE_CHECKING:

@@ -266,7 +266,7 @@ def test_every_bad_case_is_named_in_one_go_and_nothing_is_written(tmp_path):
         convert(tmp_path, images, annotations, classes)
     text = str(caught.value)
     assert len(caught.value.problems) == 3
-    assert "S1.tif: shape (12, 16, 21) (z, y, x), but the image" in text
+    assert "S1.tif: shape (12, 16, 21) instead of (12, 16, 20) (z, y, x) as in the image" in text
     assert "ids 77 (3 voxels)" in text
     assert "S3.tif" in text
     assert not (tmp_path / "raw").exists()

@@ -42,7 +42,7 @@ def coupled_case(shape: tuple[int, int, int], seed: int) -> tuple[NDArray[np.uin
     near[0], near[2] = False, False
     glacier = zones == 2
     front = glacier & ndimage.binary_dilation(zones == 3, near, 2)
-    boundary = glacier & ndimage.binary_dilation(zones == 1, near, 2)
+    boundary = glacier & ndimage.binary_dilation(zones == 1, near, 4)
     image = BRIGHTNESS[zones] + rng.normal(0, 12, shape)
     return np.clip(image, 1, 255).astype(np.uint8), np.stack([front, zones, boundary]).astype(np.uint8)
 
