@@ -10,7 +10,7 @@ from dataset_conversion.case_files import is_there
 from nnunet_ext.errors import InputError
 from nnunet_ext.files import read_json
 from nnunet_ext.multitask.branching import branching_of_tasks
-from nnunet_ext.multitask.tasks import IGNORE, Task, task_from_json
+from nnunet_ext.multitask.tasks import IGNORE, Task, check_task_name, task_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -262,9 +262,11 @@ def _checked_branching(branching: object, names: Sequence[str], path: Path) -> B
 
 
 def _check_name(name: str, where: str) -> None:
-    if not re.fullmatch(r"\w[\w .+-]*", name):
-        message = f"{where}: task {name!r}: expected a name of letters, digits, '_', '-', '+', '.' and spaces"
-        raise InputError(message)
+    try:
+        check_task_name(name)
+    except InputError as error:
+        message = f"{where}: {error}"
+        raise InputError(message) from None
 
 
 def _integer(value: object, where: str) -> int:

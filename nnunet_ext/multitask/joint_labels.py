@@ -127,8 +127,8 @@ class JointLabels:
         values = _int32(stack)
         code: Any = values[0] * 0
         all_ignored: Any = code == 0
-        for task, stride, channel in zip(self.tasks, self.strides, values, strict=True):
-            self._check_values(task, channel)
+        for task, stride, given, channel in zip(self.tasks, self.strides, stack, values, strict=True):
+            self._check_values(task, given, channel)
             code = code + channel * stride
             all_ignored = all_ignored & (channel == task.ignore_value)
         if self.ignore_label is not None:
@@ -198,12 +198,11 @@ class JointLabels:
             "regions_class_order": list(range(1, regions + 1)),
         }
 
-    def _check_values(self, task: Task, channel: Any) -> None:
+    def _check_values(self, task: Task, given: Any, channel: Any) -> None:
         highest = task.ignore_value if self.all_ignored else task.num_classes - 1
-        if 0 not in channel.shape and (int(channel.min()) < 0 or int(channel.max()) > highest):
-            known = dict(enumerate(task.classes))
-            found = sorted({int(v) for v in np.unique(np.asarray(channel))} - set(range(highest + 1)))
-            message = f"task {task.name!r} has the values {found[:10]}, expected {known}"
+        found = _values_outside(given, channel, highest)
+        if found:
+            message = f"task {task.name!r} has the values {found}, expected {dict(enumerate(task.classes))}"
             raise InputError(message)
 
     def _check_partly_ignored(self, values: Any, all_ignored: Any) -> None:
@@ -216,13 +215,10 @@ class JointLabels:
                 raise InputError(message)
 
     def _check_codes(self, joint: Any, codes: Any) -> None:
-        if 0 in codes.shape:
-            return
         highest = self.num_codes - (self.ignore_label is None)
-        if int(codes.min()) < 0 or int(codes.max()) > highest or bool((joint != codes).any()):
-            values = np.unique(np.asarray(joint))
-            found = [value.item() for value in values if value.item() not in range(highest + 1)]
-            message = f"found the values {found[:10]}, expected joint labels from 0 to {highest} of {self.names}"
+        found = _values_outside(joint, codes, highest)
+        if found:
+            message = f"found the values {found}, expected joint labels from 0 to {highest} of {self.names}"
             raise InputError(message)
 
 
@@ -317,7 +313,20 @@ def _not_joint(labels: Mapping[str, Any]) -> str:
 
 
 def _int32(values: Any) -> Any:
-    return values.astype(np.int32) if isinstance(values, np.ndarray) else values.int()
+    if not isinstance(values, np.ndarray):
+        return values.int()
+    with np.errstate(invalid="ignore"):  # NaN is found afterwards, see _values_outside
+        return values.astype(np.int32)
+
+
+def _values_outside(given: Any, as_integers: Any, highest: int) -> list[float]:
+    """Return up to ten values that are not 0, 1, … ``highest``, the way they were before they became integers."""
+    if 0 in as_integers.shape:
+        return []
+    if int(as_integers.min()) >= 0 and int(as_integers.max()) <= highest and not bool((given != as_integers).any()):
+        return []
+    values = np.unique(given if isinstance(given, np.ndarray) else given.cpu().numpy())
+    return [value.item() for value in values if value.item() not in range(highest + 1)][:10]
 
 
 def _label_type(codes: Any) -> Any:

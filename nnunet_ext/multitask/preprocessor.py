@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class StackedLabelPreprocessor(DefaultPreprocessor):
     """Stores the label maps of a case as channels, and voxels of each class of each task.
 
-    Interpolating joint labels would tear a thin class apart wherever a border of another task crosses it. As
+    Interpolating joint labels would tear a thin class apart where borders of another task run through it. As
     channels, the tasks know nothing of each other.
     """
 
@@ -49,7 +49,7 @@ class StackedLabelPreprocessor(DefaultPreprocessor):
         Returns
         -------
         tuple
-            Image; stack of shape (T, z, y, x), with -1 where the image is zero and all label maps are 0;
+            Image; stack of shape (T, z, y, x), with -1 where image and label map are 0;
             properties. At inference the second has one channel, as in nnU-Net.
         """
         if seg is None:

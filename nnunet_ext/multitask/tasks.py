@@ -50,9 +50,7 @@ class Task:
     deep_supervision: bool = True
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w -]*", self.name):
-            message = f"task {self.name!r}: expected a name of letters, digits, '_', '-' and spaces"
-            raise InputError(message)
+        check_task_name(self.name)
         if len(self.classes) < 2:
             message = f"task {self.name!r}: expected a background and at least one class, found {list(self.classes)}"
             raise InputError(message)
@@ -91,6 +89,19 @@ class Task:
         if not self.deep_supervision:
             entry["deep_supervision"] = False
         return entry
+
+
+def check_task_name(name: str) -> None:
+    """Refuse names that cannot be part of a label's name, of a file's name and of a network's weights.
+
+    Raises
+    ------
+    InputError
+        If there are other characters than letters, digits, ``_``, ``-`` and spaces.
+    """
+    if not re.fullmatch(r"\w[\w -]*", name):
+        message = f"task {name!r}: expected a name of letters, digits, '_', '-' and spaces"
+        raise InputError(message)
 
 
 def task_from_json(name: str, entry: object, source: str) -> Task:

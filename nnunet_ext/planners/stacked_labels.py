@@ -76,7 +76,7 @@ class StackedLabelMixin(ExperimentPlanner):
     def determine_reader_writer(self) -> Any:
         """Return nnU-Net's reader, protected against post-processing."""
         reader = super().determine_reader_writer()
-        if reader.__name__ == _EIGHT_BIT_WRITER and self.joint.num_codes > 255:
+        if reader.__name__ == _EIGHT_BIT_WRITER and self.joint.num_codes + self.joint.all_ignored > 256:
             message = (
                 f"{reader.__name__} writes 8-bit labels, but the tasks make {self.joint.num_codes} joint labels: "
                 "name another reader in dataset.json ('overwrite_image_reader_writer')"

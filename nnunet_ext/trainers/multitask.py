@@ -300,9 +300,21 @@ class UncertaintyMixin(MultiTaskMixin):
             self.print_to_log_file(f"{name}: log of variance {value:.4f}")
 
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """Load a checkpoint and the variances in its log."""
+        """Load a checkpoint and the variances in its log.
+
+        Raises
+        ------
+        InputError
+            If they are not there, because a trainer of another kind wrote it.
+        """
         super().load_checkpoint(filename_or_checkpoint)
-        values = [self.logger.get_value(task_key(LOG_VARIANCE, name), step=None)[-1] for name in self.joint.names]
+        curves = [self.logger.get_value(task_key(LOG_VARIANCE, name), step=None) for name in self.joint.names]
+        if not all(curves):
+            message = (
+                f"{filename_or_checkpoint}: no variances of the tasks there, so {type(self).__name__} did not write it"
+            )
+            raise InputError(message)
+        values = [curve[-1] for curve in curves]
         with torch.no_grad():
             self.log_variances.copy_(torch.tensor(values))
 
@@ -347,8 +359,10 @@ class ReconstructionMixin(MultiTaskMixin):
         """Validate without reconstruction."""
         network = bare_network(self)
         before, network.reconstruct = network.reconstruct, False
-        super().perform_actual_validation(save_probabilities)
-        network.reconstruct = before
+        try:
+            super().perform_actual_validation(save_probabilities)
+        finally:
+            network.reconstruct = before
 
 
 class nnUNetTrainerMTL(MultiTaskMixin, nnUNetTrainer):

@@ -14,6 +14,10 @@ QUICK_RUNS = {
     "soil_ct": (["--quick", "--size-mb", "4"], ["ours peak MB", "noNorm", "zscore, prepare", "Goal"]),
     "startup": (["--quick"], ["median ms", "start-up hook", "convert soil_ct --help", "nnUNetTrainerDA5, stock"]),
     "ignore_sampling": (["--quick"], ["rule", "stock", "ours"]),
+    "multitask": (
+        ["--quick"],
+        ["regions, 2 tasks", "2 tasks, late / single", "2 tasks, early / sum of single", "at most"],
+    ),
 }
 
 
@@ -60,3 +64,24 @@ def test_start_up_fails_if_any_goal_is_missed(hook, text, own, status, monkeypat
     monkeypatch.setattr(benchmark, "printed_ms", lambda words: next(v for k, v in printed.items() if k in words))
     monkeypatch.setattr(sys, "argv", ["startup.py", "--quick"])
     assert benchmark.main() == status
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [({"late": 1.05, "early": 1.6}, 0), ({"late": 1.1, "early": 1.6}, 1), ({"late": 1.05, "early": 1.7}, 1)],
+)
+def test_multi_task_training_fails_above_its_time_goals(seconds, status, capsys, monkeypatch):
+    benchmark = load("multitask")
+
+    def measured(_setting, contestants, steps, _warmup):
+        times = {contestant: [seconds.get(contestant.kind, 1.0)] * steps for contestant in contestants}
+        return times, dict.fromkeys(contestants, 1e9)
+
+    monkeypatch.setattr(benchmark, "seconds_per_step", measured)
+    monkeypatch.setattr(benchmark, "peak_memory", lambda _, contestants: dict.fromkeys(contestants, 100.0))
+    monkeypatch.setattr(sys, "argv", ["multitask.py", "--quick"])
+    monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setenv("nnUNet_compile", "False")
+    assert benchmark.main() == status
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("2 tasks, early / single"))
+    assert row.split()[5:8] == [f"{seconds['early']:.3f}", f"{seconds['early']:.2f}-{seconds['early']:.2f}", "1.000"]
