@@ -235,4 +235,4 @@ def assert_label_maps_are_close(study: Study, folder: Path) -> None:
             found = next((folder / "maps" / task).glob(f"scene{number}.*"))
             values = VALUES[task] if study.configuration == "2d" else range(4)
             array = read_volume(found)[0]
-            assert np.mean(array == np.array(values)[expected]) > 0.9, found
+            assert np.mean(array == np.array(values)[expected]) > 0.8, found
