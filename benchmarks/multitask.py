@@ -329,8 +329,6 @@ def plans(setting: Setting, kind: str, joint: JointLabels) -> dict[str, Any]:
         "nonlin_kwargs": {"inplace": True},
     }
     several = kind in (LATE, EARLY)
-    if several:
-        arch_kwargs |= {"tasks": list(joint.names), "heads": list(joint.heads)}
     configuration = {
         "data_identifier": "data",
         "preprocessor_name": "DefaultPreprocessor",
@@ -345,6 +343,7 @@ def plans(setting: Setting, kind: str, joint: JointLabels) -> dict[str, Any]:
             "network_class_name": NETWORK if several else STOCK_NETWORK,
             "arch_kwargs": arch_kwargs,
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+            "multitask": {"tasks": list(joint.names), "heads": list(joint.heads)},
         },
     }
     return {

@@ -17,6 +17,13 @@ IGNORE = "ignore"
 SEPARATOR = "/"
 """Stands between task and class in the names of labels; no task may have it in its name."""
 
+TASKS_OF_NETWORK = "multitask"
+"""Key of the network's tasks, heads and branching, under ``architecture`` of a configuration in the plans.
+
+They are no ``arch_kwargs``, which every trainer hands to the network: so a trainer that knows no tasks is told so by
+the network, before it trains anything.
+"""
+
 _KEYS = ("labels", "weight", "deep_supervision")
 
 

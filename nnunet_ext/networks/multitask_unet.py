@@ -61,8 +61,8 @@ class MultiTaskUNet(nn.Module):
         self,
         input_channels: int,
         num_classes: int,
-        tasks: Sequence[str],
-        heads: Sequence[int],
+        tasks: Sequence[str] = (),
+        heads: Sequence[int] = (),
         branching: str | Mapping[str, str] = EARLY,
         reconstruction: bool = False,
         *,
@@ -308,7 +308,13 @@ def _with_unregistered_encoder(decoder: Any) -> Any:
 
 
 def _check_tasks(tasks: Sequence[str], heads: Sequence[int], num_classes: int) -> None:
-    if not tasks or len(set(tasks)) != len(tasks) or any(not task or "." in task for task in tasks):
+    if not tasks:
+        message = (
+            "This network needs to know its tasks, which a trainer for several tasks tells it: train and predict "
+            "with -tr nnUNetTrainerMTLearly, nnUNetTrainerMTLlate or another one of docs/multitask.md."
+        )
+        raise InputError(message)
+    if len(set(tasks)) != len(tasks) or any(not task or "." in task for task in tasks):
         message = f"Expected at least one task, with unique names that are not empty and hold no dot; got {[*tasks]}."
         raise InputError(message)
     if len(heads) != len(tasks) or any(head < 1 for head in heads):

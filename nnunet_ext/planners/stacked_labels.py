@@ -15,6 +15,7 @@ from nnunet_ext.errors import InputError
 from nnunet_ext.multitask.branching import EARLY, branching_of_tasks
 from nnunet_ext.multitask.joint_labels import from_dataset_json
 from nnunet_ext.multitask.readers import READERS
+from nnunet_ext.multitask.tasks import TASKS_OF_NETWORK
 from nnunet_ext.planners.cpu import ExperimentPlannerCPU
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class StackedLabelMixin(ExperimentPlanner):
             input_channels,
             sum(self.joint.heads),
             NETWORK,
-            self._with_tasks(arch_kwargs, EARLY),
+            {**arch_kwargs, **self._tasks_of_network(EARLY)},
             arch_kwargs_req_import,
         )
         return estimate
@@ -128,7 +129,7 @@ class StackedLabelMixin(ExperimentPlanner):
         plan: dict[str, Any] = super().get_plans_for_configuration(*args, **kwargs)
         architecture = plan["architecture"]
         architecture["network_class_name"] = NETWORK
-        architecture["arch_kwargs"] = self._with_tasks(architecture["arch_kwargs"], self.branching)
+        architecture[TASKS_OF_NETWORK] = self._tasks_of_network(self.branching)
         return plan
 
     def save_plans(self, plans: dict[str, Any]) -> None:
@@ -140,13 +141,8 @@ class StackedLabelMixin(ExperimentPlanner):
             print(NO_CASCADE)
         super().save_plans(plans)
 
-    def _with_tasks(self, arch_kwargs: dict[str, Any], branching: str | dict[str, str]) -> dict[str, Any]:
-        return {
-            **arch_kwargs,
-            "tasks": list(self.joint.names),
-            "heads": list(self.joint.heads),
-            "branching": branching,
-        }
+    def _tasks_of_network(self, branching: str | dict[str, str]) -> dict[str, Any]:
+        return {"tasks": list(self.joint.names), "heads": list(self.joint.heads), "branching": branching}
 
 
 class StackedLabelPlanner(StackedLabelMixin, ExperimentPlanner):

@@ -25,7 +25,7 @@ from nnunet_ext.multitask.losses import MultiTaskLoss, TaskTerm, UncertaintyLoss
 from nnunet_ext.multitask.reconstruction import with_image_as_target
 from nnunet_ext.multitask.task_log import DICE, LOG_VARIANCE, TRAIN_LOSS, VAL_LOSS, TaskLogger, task_key
 from nnunet_ext.multitask.task_scores import SUMMARY, score_folder
-from nnunet_ext.multitask.tasks import loss_weights
+from nnunet_ext.multitask.tasks import TASKS_OF_NETWORK, loss_weights
 from nnunet_ext.trainers.nnunet_internals import AnyTrainer, bare_network, replaced_loader_class
 from nnunet_ext.trainers.task_sampling import StackedIgnoreSamplingLoader, StackedLabelLoader
 
@@ -78,7 +78,11 @@ class MultiTaskMixin(AnyTrainer):
         """
         network: nn.Module = get_network_from_plans(
             configuration_manager.network_arch_class_name,
-            {**configuration_manager.network_arch_init_kwargs, **cls.network_options()},
+            {
+                **configuration_manager.network_arch_init_kwargs,
+                **tasks_of_network(configuration_manager),
+                **cls.network_options(),
+            },
             configuration_manager.network_arch_init_kwargs_req_import,
             num_input_channels,
             num_output_channels,
@@ -256,7 +260,7 @@ class MultiTaskMixin(AnyTrainer):
         except InputError as error:
             message = f"{name} trains several tasks. {error}"
             raise InputError(message) from None
-        planned = self.configuration_manager.network_arch_init_kwargs
+        planned = tasks_of_network(self.configuration_manager)
         if not isinstance(self.label_manager, StackedLabelManager) or (
             planned.get("tasks"),
             planned.get("heads"),
@@ -417,6 +421,11 @@ class nnUNetTrainerMTLearlyUncertainty_betterIgnoreSampling(nnUNetTrainerMTLearl
     """`nnUNetTrainerMTLearlyUncertainty` with patches that show the annotation, at any place in the patch alike."""
 
     loader_class = StackedIgnoreSamplingLoader
+
+
+def tasks_of_network(configuration_manager: Any) -> dict[str, Any]:
+    """Return tasks, heads and branching of the network in a configuration of the plans; empty in other plans."""
+    return dict(configuration_manager.configuration["architecture"].get(TASKS_OF_NETWORK, {}))
 
 
 def _count(logits: torch.Tensor, label_map: torch.Tensor, ignore_value: int | None) -> tuple[Any, Any, Any]:

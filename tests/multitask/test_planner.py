@@ -12,6 +12,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     nnUNetPlannerResEncM,
 )
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -33,6 +34,7 @@ from nnunet_ext.planners.stacked_labels import (
     StackedLabelPlannerResEncM,
     StackedLabelPlannerResEncXL,
 )
+from nnunet_ext.trainers.multitask import nnUNetTrainerMTLearly
 from tests.multitask.coupled_tasks import THREE, TWO, raw_dataset
 
 if TYPE_CHECKING:
@@ -95,11 +97,12 @@ def test_the_plans_name_what_several_tasks_need(planner: type, tmp_path: Path) -
         assert configuration["data_identifier"] == f"{name}_{key}"
         architecture = configuration["architecture"]
         assert architecture["network_class_name"] == "nnunet_ext.networks.multitask_unet.MultiTaskUNet"
-        arguments = architecture["arch_kwargs"]
-        assert arguments["tasks"] == ["front", "zones", "boundary"]
-        assert arguments["heads"] == [2, 4, 2]
-        assert arguments["branching"] == {"front": "early", "zones": "late", "boundary": "early"}
-        assert ("n_blocks_per_stage" in arguments) == ("ResEnc" in planner.__name__)
+        assert architecture["multitask"] == {
+            "tasks": ["front", "zones", "boundary"],
+            "heads": [2, 4, 2],
+            "branching": {"front": "early", "zones": "late", "boundary": "early"},
+        }
+        assert ("n_blocks_per_stage" in architecture["arch_kwargs"]) == ("ResEnc" in planner.__name__)
 
 
 def test_nnunet_builds_network_and_helpers_from_the_plans(tmp_path: Path) -> None:
@@ -110,13 +113,8 @@ def test_nnunet_builds_network_and_helpers_from_the_plans(tmp_path: Path) -> Non
     assert manager.image_reader_writer_class is StackedSimpleITKIO
     label_manager = manager.get_label_manager(TWO.to_dataset_json())
     assert type(label_manager) is StackedLabelManager
-    network = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        1,
-        label_manager.num_segmentation_heads,
-        deep_supervision=False,
+    network = nnUNetTrainerMTLearly.build_network_architecture(
+        manager, configuration, 1, label_manager.num_segmentation_heads, enable_deep_supervision=False
     )
     assert type(network) is MultiTaskUNet
     with torch.no_grad():
@@ -144,11 +142,18 @@ def test_early_and_late_branching_train_on_the_same_patches(tmp_path: Path) -> N
             plans[branching] = plan(StackedLabelPlannerCPU, tmp_path / branching)
     for configuration in plans["early"]["configurations"]:
         arguments = [
-            plans[branching]["configurations"][configuration]["architecture"]["arch_kwargs"].pop("branching")
+            plans[branching]["configurations"][configuration]["architecture"]["multitask"].pop("branching")
             for branching in ("early", "late")
         ]
         assert arguments == [{"front": "early", "zones": "early"}, {"front": "late", "zones": "late"}]
     assert plans["early"] == plans["late"]
+
+
+def test_stock_trainers_are_told_that_these_plans_have_several_tasks(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    manager = PlansManager(plan(StackedLabelPlannerCPU, tmp_path))
+    with pytest.raises(InputError, match="-tr nnUNetTrainerMTLearly"):
+        nnUNetTrainer.build_network_architecture(manager, manager.get_configuration("2d"), 1, 6)
 
 
 @pytest.mark.parametrize("joint", [TWO, THREE], ids=["two", "three"])
@@ -160,8 +165,8 @@ def test_memory_is_estimated_for_the_network_with_one_decoder_per_task(
     planner = StackedLabelPlannerCPU(901)
     configuration = plan(StackedLabelPlannerCPU, tmp_path)["configurations"]["2d"]
     architecture, size = configuration["architecture"], configuration["patch_size"]
-    arguments, imports = architecture["arch_kwargs"], architecture["_kw_requires_import"]
-    stock = {k: v for k, v in arguments.items() if k not in ("tasks", "heads", "branching")}
+    stock, imports = architecture["arch_kwargs"], architecture["_kw_requires_import"]
+    arguments = {**stock, **architecture["multitask"]}
     stock_class = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
     estimate = planner.static_estimate_VRAM_usage(size, 1, 99, stock_class, stock, imports)
     network = get_network_from_plans(

@@ -355,7 +355,7 @@ def test_trains_with_distributed_data_parallel(reconstruct: bool) -> None:
 @pytest.mark.parametrize(
     ("tasks", "heads", "classes", "message"),
     [
-        ([], [], 0, "at least one task"),
+        ([], [], 0, "needs to know its tasks"),
         (["front", "front"], [1, 1], 2, "unique"),
         (["front.line"], [1], 1, r"no dot; got \['front.line'\]"),
         (["front", "zones"], [2], 2, r"heads \[2\]"),

@@ -51,6 +51,8 @@ def plans(joint: JointLabels, patch_size: tuple[int, ...]) -> dict[str, Any]:
         "dropout_op_kwargs": None,
         "nonlin": "torch.nn.LeakyReLU",
         "nonlin_kwargs": {"inplace": True},
+    }
+    tasks = {
         "tasks": list(joint.names),
         "heads": list(joint.heads),
         "branching": dict.fromkeys(joint.names, "early") | {joint.names[-1]: "late"},
@@ -69,6 +71,7 @@ def plans(joint: JointLabels, patch_size: tuple[int, ...]) -> dict[str, Any]:
             "network_class_name": "nnunet_ext.networks.multitask_unet.MultiTaskUNet",
             "arch_kwargs": arguments,
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+            "multitask": tasks,
         },
     }
     return {

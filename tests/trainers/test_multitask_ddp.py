@@ -26,7 +26,7 @@ def network() -> nn.Module:
     architecture = plans(THREE, (16, 16))["configurations"]["full"]["architecture"]
     return get_network_from_plans(
         architecture["network_class_name"],
-        architecture["arch_kwargs"],
+        {**architecture["arch_kwargs"], **architecture["multitask"]},
         architecture["_kw_requires_import"],
         1,
         8,

@@ -87,7 +87,7 @@ def test_decoders_are_those_that_the_name_says(cls: type, tmp_path: Path) -> Non
 def test_the_branching_of_the_plans_is_used_where_the_trainer_has_none(tmp_path: Path) -> None:
     preprocessed_dataset(tmp_path)
     changed = plans(THREE, (16, 16))["configurations"]
-    changed["full"]["architecture"]["arch_kwargs"]["branching"] = "late"
+    changed["full"]["architecture"]["multitask"]["branching"] = "late"
     built = build(multitask.nnUNetTrainerMTL, configurations=changed)
     built.initialize()
     assert len(built.network.decoder.decoders) == 1
