@@ -25,6 +25,7 @@ PACKAGES = (
     "imagecodecs",
     "isal",
     "nibabel",
+    "pillow",
 )
 VARIABLES = (
     "nnUNet_raw",

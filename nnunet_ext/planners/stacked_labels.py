@@ -40,10 +40,10 @@ class StackedLabelMixin(ExperimentPlanner):
 
     Parameters
     ----------
-    dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name
+    dataset_name_or_id, preprocessor_name, plans_name
         As in nnU-Net. nnU-Net's commands name its default preprocessor unless told otherwise; it is replaced.
     **more
-        nnU-Net's other arguments.
+        nnU-Net's other arguments, by name.
 
     Raises
     ------
@@ -56,6 +56,7 @@ class StackedLabelMixin(ExperimentPlanner):
     def __init__(
         self,
         dataset_name_or_id: str | int,
+        *,
         preprocessor_name: str = PREPROCESSOR,
         plans_name: str | None = None,
         **more: Any,

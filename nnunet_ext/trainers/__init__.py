@@ -17,8 +17,8 @@ MODULE_OF_TRAINER = {
     "nnUNetTrainerMTLearly_betterIgnoreSampling": "nnunet_ext.trainers.multitask",
     "nnUNetTrainerMTLlate": "nnunet_ext.trainers.multitask",
     "nnUNetTrainerMTLlate_betterIgnoreSampling": "nnunet_ext.trainers.multitask",
-    "nnUNetTrainerMTLrecon": "nnunet_ext.trainers.multitask",
-    "nnUNetTrainerMTLrecon_betterIgnoreSampling": "nnunet_ext.trainers.multitask",
-    "nnUNetTrainerMTLearlyUncertainty": "nnunet_ext.trainers.multitask",
-    "nnUNetTrainerMTLearlyUncertainty_betterIgnoreSampling": "nnunet_ext.trainers.multitask",
+    "nnUNetTrainerMTLrecon": "nnunet_ext.trainers.multitask_reconstruction",
+    "nnUNetTrainerMTLrecon_betterIgnoreSampling": "nnunet_ext.trainers.multitask_reconstruction",
+    "nnUNetTrainerMTLearlyUncertainty": "nnunet_ext.trainers.multitask_uncertainty",
+    "nnUNetTrainerMTLearlyUncertainty_betterIgnoreSampling": "nnunet_ext.trainers.multitask_uncertainty",
 }

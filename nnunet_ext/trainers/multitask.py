@@ -22,17 +22,14 @@ from nnunet_ext.multitask.branching import EARLY, LATE
 from nnunet_ext.multitask.joint_labels import JointLabels, from_dataset_json
 from nnunet_ext.multitask.label_manager import StackedLabelManager
 from nnunet_ext.multitask.losses import MultiTaskLoss, TaskTerm, UncertaintyLoss, level_weights
-from nnunet_ext.multitask.reconstruction import with_image_as_target
-from nnunet_ext.multitask.task_log import DICE, LOG_VARIANCE, TRAIN_LOSS, VAL_LOSS, TaskLogger, task_key
+from nnunet_ext.multitask.task_log import DICE, TRAIN_LOSS, VAL_LOSS, TaskLogger, task_key
 from nnunet_ext.multitask.task_scores import SUMMARY, score_folder
 from nnunet_ext.multitask.tasks import TASKS_OF_NETWORK, loss_weights
-from nnunet_ext.trainers.nnunet_internals import AnyTrainer, bare_network, replaced_loader_class
+from nnunet_ext.trainers.nnunet_internals import AnyTrainer, replaced_loader_class
 from nnunet_ext.trainers.task_sampling import StackedIgnoreSamplingLoader, StackedLabelLoader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-RECONSTRUCTION = "reconstruction"
 
 
 class MultiTaskMixin(AnyTrainer):
@@ -277,98 +274,6 @@ class MultiTaskMixin(AnyTrainer):
         return joint
 
 
-class UncertaintyMixin(MultiTaskMixin):
-    """Put in front of a multi-task trainer: the weights of the tasks are learned, see `UncertaintyLoss`.
-
-    The variances are part of the log, one value per epoch, and a resumed training takes them from there.
-    """
-
-    def configure_optimizers(self) -> Any:
-        """Let nnU-Net's optimiser also optimise the variances, without weight decay."""
-        optimizer, lr_scheduler = super().configure_optimizers()
-        self.log_variances = nn.Parameter(torch.zeros(len(self.joint.tasks), device=self.device))
-        if self.is_ddp:
-            # outside of the network, where DistributedDataParallel does not average gradients
-            self.log_variances.register_hook(_averaged)  # type: ignore[no-untyped-call]
-        optimizer.add_param_group({"params": [self.log_variances], "weight_decay": 0.0})
-        return optimizer, lr_scheduler
-
-    def _build_loss(self) -> MultiTaskLoss:
-        return UncertaintyLoss(self._task_terms(), self.log_variances, touch_all_outputs=self._must_touch_all_outputs())
-
-    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """Log the variances, too."""
-        super().on_train_epoch_end(train_outputs)
-        for name, value in zip(self.joint.names, self.log_variances.tolist(), strict=True):
-            self.logger.log(task_key(LOG_VARIANCE, name), value, self.current_epoch)
-            self.print_to_log_file(f"{name}: log of variance {value:.4f}")
-
-    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """Load a checkpoint and the variances in its log.
-
-        Raises
-        ------
-        InputError
-            If they are not there, because a trainer of another kind wrote it.
-        """
-        super().load_checkpoint(filename_or_checkpoint)
-        curves = [self.logger.get_value(task_key(LOG_VARIANCE, name), step=None) for name in self.joint.names]
-        if not all(curves):
-            message = (
-                f"{filename_or_checkpoint}: no variances of the tasks there, so {type(self).__name__} did not write it"
-            )
-            raise InputError(message)
-        values = [curve[-1] for curve in curves]
-        with torch.no_grad():
-            self.log_variances.copy_(torch.tensor(values))
-
-
-class ReconstructionMixin(MultiTaskMixin):
-    """Put in front of a multi-task trainer: the network also learns to rebuild the image.
-
-    Source: the reconstruction task of the multi-task nnU-Net for calving fronts.
-    """
-
-    @classmethod
-    def network_options(cls) -> dict[str, Any]:
-        """Add the decoder that rebuilds the image."""
-        return {**super().network_options(), "reconstruction": True}
-
-    @property
-    def loss_names(self) -> tuple[str, ...]:
-        """Names of the tasks, and the reconstruction."""
-        return (*self.joint.names, RECONSTRUCTION)
-
-    def _build_loss(self) -> MultiTaskLoss:
-        return MultiTaskLoss(
-            self._task_terms(),
-            reconstruction_weight=1 / (len(self.joint.tasks) + 1),
-            touch_all_outputs=self._must_touch_all_outputs(),
-        )
-
-    def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:
-        """Let the target of the loss end with the spatially augmented image."""
-        return with_image_as_target(super().get_training_transforms(*args, **kwargs))
-
-    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> Any:
-        """Let the target of the loss end with the image."""
-        return with_image_as_target(super().get_validation_transforms(*args, **kwargs))
-
-    def on_train_start(self) -> None:
-        """Begin the training with the reconstruction in the network's output."""
-        super().on_train_start()
-        bare_network(self).reconstruct = True
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate without reconstruction."""
-        network = bare_network(self)
-        before, network.reconstruct = network.reconstruct, False
-        try:
-            super().perform_actual_validation(save_probabilities)
-        finally:
-            network.reconstruct = before
-
-
 class nnUNetTrainerMTL(MultiTaskMixin, nnUNetTrainer):
     """One decoder per task or a shared one, as ``branching`` in dataset.json says for each task."""
 
@@ -385,14 +290,6 @@ class nnUNetTrainerMTLlate(MultiTaskMixin, nnUNetTrainer):
     branching = LATE
 
 
-class nnUNetTrainerMTLrecon(ReconstructionMixin, nnUNetTrainerMTL):
-    """`nnUNetTrainerMTL` that also rebuilds the image during training."""
-
-
-class nnUNetTrainerMTLearlyUncertainty(UncertaintyMixin, nnUNetTrainerMTLearly):
-    """One decoder per task, and learned weights of the tasks."""
-
-
 class nnUNetTrainerMTL_betterIgnoreSampling(nnUNetTrainerMTL):
     """`nnUNetTrainerMTL` with patches that show the annotation, at any place in the patch alike."""
 
@@ -407,18 +304,6 @@ class nnUNetTrainerMTLearly_betterIgnoreSampling(nnUNetTrainerMTLearly):
 
 class nnUNetTrainerMTLlate_betterIgnoreSampling(nnUNetTrainerMTLlate):
     """`nnUNetTrainerMTLlate` with patches that show the annotation, at any place in the patch alike."""
-
-    loader_class = StackedIgnoreSamplingLoader
-
-
-class nnUNetTrainerMTLrecon_betterIgnoreSampling(nnUNetTrainerMTLrecon):
-    """`nnUNetTrainerMTLrecon` with patches that show the annotation, at any place in the patch alike."""
-
-    loader_class = StackedIgnoreSamplingLoader
-
-
-class nnUNetTrainerMTLearlyUncertainty_betterIgnoreSampling(nnUNetTrainerMTLearlyUncertainty):
-    """`nnUNetTrainerMTLearlyUncertainty` with patches that show the annotation, at any place in the patch alike."""
 
     loader_class = StackedIgnoreSamplingLoader
 
@@ -455,12 +340,6 @@ def _count(logits: torch.Tensor, label_map: torch.Tensor, ignore_value: int | No
     tp, fp, fn, _ = get_tp_fp_fn_tn(predicted, label_map, axes=axes, mask=mask)
     counts = [count[1:].detach().cpu().numpy() for count in (tp, fp, fn)]
     return counts[0], counts[1], counts[2]
-
-
-def _averaged(gradient: torch.Tensor) -> torch.Tensor:
-    total = gradient.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
 
 
 def _nanmean(values: Any) -> float:

@@ -13,6 +13,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunet_ext.multitask.joint_labels import JointLabels
 from nnunet_ext.multitask.label_manager import StackedLabelManager
 from nnunet_ext.multitask.preprocessor import class_locations
+from nnunet_ext.trainers import multitask, multitask_reconstruction, multitask_uncertainty
 from tests.multitask.coupled_tasks import THREE, TWO, coupled_case
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ DATASET, PLANS = "Dataset901_Coupled", "nnUNetStackedLabelPlans"
 TWO_IGNORED = JointLabels(TWO.tasks, all_ignored=True)
 SHAPE = (14, 20, 18)
 CASES = ("case0", "case1")
+
+
+def multi_task_trainers() -> dict[str, type]:
+    """Give every trainer class that the modules for several tasks define, by name."""
+    return {
+        name: cls
+        for module in (multitask, multitask_reconstruction, multitask_uncertainty)
+        for name, cls in vars(module).items()
+        if name.startswith("nnUNetTrainerMTL") and cls.__module__ == module.__name__
+    }
 
 
 def label_manager(joint: JointLabels) -> StackedLabelManager:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from multitask_builders import PLANS, TWO_IGNORED, build, dataset_json, plans, preprocessed_dataset
+from multitask_builders import PLANS, TWO_IGNORED, build, dataset_json, multi_task_trainers, plans, preprocessed_dataset
 from nnunetv2.training.logging.nnunet_logger import LocalLogger, MetaLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -16,17 +16,24 @@ from nnunet_ext.errors import InputError
 from nnunet_ext.multitask.losses import UncertaintyLoss, level_weights
 from nnunet_ext.multitask.reconstruction import scaled
 from nnunet_ext.multitask.task_log import TaskLogger
-from nnunet_ext.trainers import multitask
+from nnunet_ext.trainers.multitask import (
+    nnUNetTrainerMTL,
+    nnUNetTrainerMTLearly,
+    nnUNetTrainerMTLearly_betterIgnoreSampling,
+    nnUNetTrainerMTLlate,
+)
+from nnunet_ext.trainers.multitask_reconstruction import nnUNetTrainerMTLrecon
+from nnunet_ext.trainers.multitask_uncertainty import nnUNetTrainerMTLearlyUncertainty
 from tests.multitask.coupled_tasks import THREE, TWO
 
 if TYPE_CHECKING:
     from nnunet_ext.multitask.joint_labels import JointLabels
 
-TRAINERS = [cls for name, cls in vars(multitask).items() if name.startswith("nnUNetTrainerMTL")]
+TRAINERS = list(multi_task_trainers().values())
 RESUMED = [
-    multitask.nnUNetTrainerMTLearly,
-    multitask.nnUNetTrainerMTLearlyUncertainty,
-    multitask.nnUNetTrainerMTLrecon,
+    nnUNetTrainerMTLearly,
+    nnUNetTrainerMTLearlyUncertainty,
+    nnUNetTrainerMTLrecon,
 ]
 
 
@@ -60,7 +67,7 @@ def test_every_trainer_takes_a_step(cls: type, patch_size: tuple[int, ...], tmp_
 
 def test_flat_patches_are_augmented_slice_by_slice(tmp_path: Path) -> None:
     preprocessed_dataset(tmp_path)
-    for cls in (multitask.nnUNetTrainerMTLrecon, multitask.nnUNetTrainerMTLearly_betterIgnoreSampling):
+    for cls in (nnUNetTrainerMTLrecon, nnUNetTrainerMTLearly_betterIgnoreSampling):
         built = build(cls, patch_size=(4, 16, 16))
         built.on_train_start()
         assert built.dataloader_train.data_loader.patch_size[0] == 4
@@ -88,7 +95,7 @@ def test_the_branching_of_the_plans_is_used_where_the_trainer_has_none(tmp_path:
     preprocessed_dataset(tmp_path)
     changed = plans(THREE, (16, 16))["configurations"]
     changed["full"]["architecture"]["multitask"]["branching"] = "late"
-    built = build(multitask.nnUNetTrainerMTL, configurations=changed)
+    built = build(nnUNetTrainerMTL, configurations=changed)
     built.initialize()
     assert len(built.network.decoder.decoders) == 1
 
@@ -96,7 +103,7 @@ def test_the_branching_of_the_plans_is_used_where_the_trainer_has_none(tmp_path:
 @pytest.mark.parametrize("joint", [TWO, TWO_IGNORED], ids=["all annotated", "partly ignored"])
 def test_hits_and_errors_are_counted_per_class_where_it_is_annotated(joint: JointLabels, tmp_path: Path) -> None:
     preprocessed_dataset(tmp_path, joint)
-    built = build(multitask.nnUNetTrainerMTL, joint)
+    built = build(nnUNetTrainerMTL, joint)
     built.on_train_start()
     batch = next(built.dataloader_val)
     front, zones = batch["target"][0].long().unbind(1)
@@ -122,7 +129,7 @@ def test_hits_and_errors_are_counted_per_class_where_it_is_annotated(joint: Join
 
 def test_training_logs_and_draws_every_task(tmp_path: Path) -> None:
     preprocessed_dataset(tmp_path)
-    built = build(multitask.nnUNetTrainerMTLrecon)
+    built = build(nnUNetTrainerMTLrecon)
     built.num_epochs = 2
     built.run_training()
     folder = Path(built.output_folder)
@@ -178,7 +185,7 @@ def test_a_dataset_without_tasks_is_refused_with_the_command_that_makes_one(tmp_
     content = {**dataset_json(TWO), "labels": {"background": 0, "front": 1}}
     del content["tasks"], content["regions_class_order"]
     stock = {**plans(TWO, (16, 16)), "label_manager": "LabelManager"}
-    built = multitask.nnUNetTrainerMTLlate(stock, "full", 0, content, torch.device("cpu"))
+    built = nnUNetTrainerMTLlate(stock, "full", 0, content, torch.device("cpu"))
     with pytest.raises(InputError, match=r"^nnUNetTrainerMTLlate trains several tasks.*`nnunet_ext stack` makes one"):
         built.initialize()
 
@@ -187,7 +194,7 @@ def test_plans_that_are_not_made_for_the_tasks_are_refused_with_the_planner(tmp_
     preprocessed_dataset(tmp_path)
     other_tasks = plans(TWO, (16, 16))["configurations"]
     for changed in ({"label_manager": "LabelManager"}, {"configurations": other_tasks}):
-        built = build(multitask.nnUNetTrainerMTLearly, **changed)
+        built = build(nnUNetTrainerMTLearly, **changed)
         with pytest.raises(InputError, match=rf"tasks front, zones, boundary, which {PLANS}.*-pl StackedLabelPlanner"):
             built.initialize()
 
@@ -198,14 +205,14 @@ def test_a_cascade_is_refused(tmp_path: Path) -> None:
     configurations["low"] = {**configurations["full"], "next_stage": "full"}
     configurations["full"] = {**configurations["full"], "previous_stage": "low"}
     with pytest.raises(InputError, match="has no cascade: train low or 3d_fullres"):
-        build(multitask.nnUNetTrainerMTLearly, configurations=configurations).initialize()
+        build(nnUNetTrainerMTLearly, configurations=configurations).initialize()
 
 
 def test_the_image_is_rebuilt_in_training_and_not_in_predictions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocessed_dataset(tmp_path)
-    built = build(multitask.nnUNetTrainerMTLrecon)
+    built = build(nnUNetTrainerMTLrecon)
     built.initialize()
     assert built.network.reconstruct is False
     built.on_train_start()
@@ -219,7 +226,7 @@ def test_the_image_is_rebuilt_in_training_and_not_in_predictions(
         channels.append(trainer.network(batch["data"])[0].shape[1])
 
     monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", predict)
-    monkeypatch.setattr(multitask, "score_folder", lambda *_: {"mean": {}})
+    monkeypatch.setattr("nnunet_ext.trainers.multitask.score_folder", lambda *_: {"mean": {}})
     built.perform_actual_validation()
     assert channels == [sum(THREE.heads)]
     assert built.network.reconstruct is True
@@ -233,7 +240,7 @@ def test_the_image_is_rebuilt_in_training_and_not_in_predictions(
     assert network(batch["data"]).shape[1] == sum(THREE.heads)
 
 
-@pytest.mark.parametrize("cls", [multitask.nnUNetTrainerMTLearly, multitask.nnUNetTrainerMTLlate])
+@pytest.mark.parametrize("cls", [nnUNetTrainerMTLearly, nnUNetTrainerMTLlate])
 def test_nnunet_switches_deep_supervision(cls: type, tmp_path: Path) -> None:
     preprocessed_dataset(tmp_path)
     built = build(cls)

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from multitask_builders import SHAPE, TWO_IGNORED, build, label_manager, preprocessed_dataset
+from multitask_builders import SHAPE, TWO_IGNORED, build, label_manager, multi_task_trainers, preprocessed_dataset
 from trainer_builders import empty_dataset
 
-from nnunet_ext.trainers import multitask
 from nnunet_ext.trainers.task_sampling import StackedIgnoreSamplingLoader, StackedLabelLoader, draw_class
 from tests.multitask.coupled_tasks import THREE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SAMPLING = [cls for name, cls in vars(multitask).items() if name.endswith("_betterIgnoreSampling")]
+SAMPLING = [cls for name, cls in multi_task_trainers().items() if name.endswith("_betterIgnoreSampling")]
 
 
 @pytest.fixture(autouse=True)

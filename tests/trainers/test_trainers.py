@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from multitask_builders import multi_task_trainers
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainer_builders import IGNORE, REGIONS, trainer
 
 from nnunet_ext.trainers import MODULE_OF_TRAINER, ignore_sampling, ignore_sampling_da5
-from nnunet_ext.trainers import multitask as multi_task_trainers
 from nnunet_ext.trainers.early_stopping import (
     MIN_DELTA_VARIABLE,
     PATIENCE_VARIABLE,
@@ -55,8 +55,7 @@ def both_loaders(built: Any) -> tuple[Any, Any]:
 
 
 def test_every_registered_trainer_can_be_built_by_nnunet() -> None:
-    multitask = [cls for name, cls in vars(multi_task_trainers).items() if name.startswith("nnUNetTrainerMTL")]
-    classes = [*TRAINERS, nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss, *multitask]
+    classes = [*TRAINERS, nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss, *multi_task_trainers().values()]
     assert {cls.__name__: cls.__module__ for cls in classes} == MODULE_OF_TRAINER
     for cls in classes:
         assert cls.__init__ is nnUNetTrainer.__init__, f"{cls.__name__} must not have its own __init__"
