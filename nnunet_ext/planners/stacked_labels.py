@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
@@ -86,9 +87,10 @@ class StackedLabelMixin(ExperimentPlanner):
             raise InputError(message)
         protected = READERS.get(reader.__name__)
         if protected is None and reader not in READERS.values():
-            print(
-                f"Note: {reader.__name__} is none of nnU-Net's readers. Do not apply nnU-Net's post-processing to "
-                "predictions: it sets what it removes to background of every task."
+            warnings.warn(
+                f"{reader.__name__} is none of nnU-Net's readers. Do not apply nnU-Net's post-processing to "
+                "predictions: it sets what it removes to background of every task.",
+                stacklevel=2,
             )
         return protected or reader
 
@@ -139,7 +141,7 @@ class StackedLabelMixin(ExperimentPlanner):
         if plans["configurations"].pop(CASCADE, None) is not None:
             plans["configurations"]["3d_lowres"].pop("next_stage", None)
             plans["cascade_left_out"] = NO_CASCADE
-            print(NO_CASCADE)
+            warnings.warn(NO_CASCADE, stacklevel=2)
         super().save_plans(plans)
 
     def _tasks_of_network(self, branching: str | dict[str, str]) -> dict[str, Any]:

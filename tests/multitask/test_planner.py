@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import nnunetv2
@@ -246,7 +247,16 @@ def test_a_reader_that_writes_eight_bits_is_refused_where_they_are_too_few(tmp_p
         StackedLabelPlanner(901).determine_reader_writer()
 
 
-def test_a_protected_reader_may_be_named_in_the_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_protected_reader_may_be_named_in_the_dataset(tmp_path: Path) -> None:
     dataset(tmp_path, overwrite_image_reader_writer="StackedNibabelIO")
-    assert StackedLabelPlanner(901).determine_reader_writer().__name__ == "StackedNibabelIO"
-    assert "none of nnU-Net's readers" not in capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*none of nnU-Net's readers")
+        assert StackedLabelPlanner(901).determine_reader_writer().__name__ == "StackedNibabelIO"
+
+
+def test_a_reader_of_others_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(tmp_path)
+    other = type("OtherReader", (), {})
+    monkeypatch.setattr(ExperimentPlanner, "determine_reader_writer", lambda _: other)
+    with pytest.warns(UserWarning, match="OtherReader is none of nnU-Net's readers"):
+        assert StackedLabelPlanner(901).determine_reader_writer() is other
