@@ -22,7 +22,6 @@ from nnunet_ext.multitask.joint_labels import JointLabels, from_dataset_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 ORIGINAL = "original"
 INDICES = "indices"
@@ -103,7 +102,7 @@ def unstack_labels(
     of_task = _file_values(joint, content if values == ORIGINAL else {}, source)
     paths = _predictions(predictions, content.get("file_ending"))
     ending_of_case = {case: _ending(path, file_format) for case, path in paths.items()}
-    folders = [output / _folder_name(task) for task in joint.names]
+    folders = [output / task for task in joint.names]
     targets = {case: [folder / f"{case}{ending_of_case[case]}" for folder in folders] for case in paths}
     own = {path.resolve() for path in paths.values()}
     replaced = [path for of_case in targets.values() for path in of_case if path.resolve() in own]
@@ -156,11 +155,7 @@ def unstack_case(
         ]
         for start, stop in slabs_of(codes.shape):
             for writer, table, channel in zip(writers, tables, joint.decode(codes.slab(start, stop)), strict=True):
-                writer.write(_looked_up(table, channel))
-
-
-def _looked_up(table: NDArray[Any], indices: NDArray[np.int16]) -> NDArray[Any]:
-    return table[indices]
+                writer.write(table[channel])
 
 
 def _find_dataset_json(predictions: Path, dataset: Path | None) -> Path:
@@ -234,10 +229,3 @@ def _ending(path: Path, file_format: str | None) -> str:
         message = f"{path}: cannot be written as '{ending}', expected --format with one of {', '.join(OUTPUT_ENDINGS)}"
         raise InputError(message)
     return ending
-
-
-def _folder_name(task: str) -> str:
-    if task.startswith(".") or "\\" in task:
-        message = f"task {task!r}: its name cannot be that of a folder; rename it in dataset.json, labels included"
-        raise InputError(message)
-    return task

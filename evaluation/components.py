@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from evaluation.surface import check_masks, union_box
+from evaluation.masks import check_masks, union_box
 from nnunet_ext.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,20 +16,18 @@ from scipy.spatial.distance import cdist
 
 from evaluation import mesh as mesh_module
 from evaluation import surface as surface_module
-from evaluation.surface import (
+from evaluation.masks import union_box
+from evaluation.surface import boundary_iou, surface_distances, surface_voxels
+from evaluation.surface_scores import (
     SURFACE_METRICS,
     SurfaceDistances,
     assd,
-    boundary_iou,
     hd,
     hd95,
     hd95_pooled,
     masd,
     nsd,
     percentile,
-    surface_distances,
-    surface_voxels,
-    union_box,
 )
 from nnunet_ext.errors import InputError
 from tests.builders import SHARED_DATA
