@@ -141,9 +141,21 @@ def test_hippocampus_and_its_parts_are_learned_together(tmp_path: Path) -> None:
     run_command(["nnunet_ext", "stack", "-i", source / "images", *tasks, *dataset], variables)
     plan(flat, variables)
     plan(solid, variables)
-    for study, trainer in ((flat, "nnUNetTrainerMTLearly_5epochs"), (solid, "nnUNetTrainerMTLlate_4epochs")):
-        run_command(train(study, trainer, 0), variables)
-        assert_every_class_was_learned(study, model_folder(study, trainer, tmp_path) / "fold_0", at_least=0.6)
+    for study, trainer, epochs in ((flat, "nnUNetTrainerMTLearly", 8), (solid, "nnUNetTrainerMTLlate", 4)):
+        found = dice_after_training(study, trainer, epochs, variables, tmp_path)
+        if min(found.values()) <= 0.6:
+            # nnU-Net draws weights and patches anew in every run; in some, a part is learned only later.
+            found = dice_after_training(study, trainer, 2 * epochs, variables, tmp_path)
+        assert min(found.values()) > 0.6, found
+
+
+def dice_after_training(
+    study: Study, trainer: str, epochs: int, variables: dict[str, str], folder: Path
+) -> dict[str, float]:
+    """Train fold 0 for some epochs and return the Dice of every class in its validation."""
+    trainer = f"{trainer}_{epochs}epochs"
+    run_command(train(study, trainer, 0), variables)
+    return validation_dice(study, model_folder(study, trainer, folder) / "fold_0")
 
 
 def one_worker(folder: Path) -> dict[str, str]:
@@ -218,12 +230,16 @@ def model_folder(study: Study, trainer: str, folder: Path) -> Path:
     return folder / "nnUNet_results" / study.name / f"{trainer}__{PLANS}__{study.configuration}"
 
 
-def assert_every_class_was_learned(study: Study, fold: Path, at_least: float = 0.5) -> None:
+def assert_every_class_was_learned(study: Study, fold: Path) -> None:
     """A swapped task, head or code gives a class the shape of another one, which overlaps it little or not at all."""
+    found = validation_dice(study, fold)
+    assert min(found.values()) > 0.5, found
+
+
+def validation_dice(study: Study, fold: Path) -> dict[str, float]:
     means: dict[str, Any] = json.loads((fold / "validation" / "summary_tasks.json").read_text())["mean"]
     assert list(means) == list(study.tasks)
-    found = {f"{task}/{name}": v["Dice"] for task, of_task in means.items() for name, v in of_task["classes"].items()}
-    assert min(found.values()) > at_least, found
+    return {f"{task}/{name}": v["Dice"] for task, of_task in means.items() for name, v in of_task["classes"].items()}
 
 
 def assert_label_maps_are_close(study: Study, folder: Path) -> None:
