@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from evaluation.arguments import add_class_flags, add_prediction_flag, add_process_flag, parse_predictions
+from evaluation.folders import check_output_folder, raise_problems
 from evaluation.labels import choose_labels, find_declaration
-from evaluation.overlap import OVERLAP_METRICS
+from evaluation.metrics import ALL, DEFAULT_TOLERANCES, FAMILIES, METRICS, NSD, choose_metrics
 from nnunet_ext.command import run_command
-from nnunet_ext.errors import BadCasesError, InputError
+from nnunet_ext.errors import InputError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
 
-    from evaluation.cases import CaseResult
+    from evaluation.groups import Grouping
     from evaluation.labels import LabelSet
-    from evaluation.output import Evaluation
+    from evaluation.measure import CaseResult, Request
+    from evaluation.pairs import Pair
+    from evaluation.results import Evaluation
 
 DESCRIPTION = "Score predicted label maps against references, per case and class."
-DEFAULT_MODEL = "prediction"
+DIAGONAL = "diagonal"
+TELLING = ("Dice", "IoU", "HD95", "ASSD", "component_F1", "front_error")
+"""Metrics that are printed, beside NSD, where there are more of them."""
 
 
 def evaluate(
@@ -33,12 +38,22 @@ def evaluate(
     classes: Path | None = None,
     background: bool = False,
     ignore_label: int | None = None,
-    metrics: Sequence[str] = tuple(OVERLAP_METRICS),
+    lines: Sequence[str] | None = None,
+    metrics: Sequence[str] = (ALL,),
+    tolerances: Sequence[float] = DEFAULT_TOLERANCES,
+    surface: Literal["voxel", "mesh"] = "voxel",
+    boundary_distance: float | None = None,
+    penalty: float | None = None,
+    group_by: Sequence[str] = (),
+    images: Path | None = None,
+    worst: int = 5,
     subset: bool = False,
     processes: int = 1,
     overwrite: bool = False,
 ) -> Evaluation:
-    """Score predictions and write cases.csv, summary.csv, summary.json and manifest.json.
+    """Score predictions and write cases.csv, summary.csv, summary.json, report.html and manifest.json.
+
+    For several models, comparison.csv is written as well.
 
     Parameters
     ----------
@@ -56,8 +71,25 @@ def evaluate(
         Whether to score class 0 as well.
     ignore_label
         Reference value whose voxels are left out. Default: the one declared.
+    lines
+        Names of the classes that are lines and have a front error. Default: those of tasks declared with
+        ``"deep_supervision": false``.
     metrics
-        Which of ``Dice`` and ``IoU`` the CSV files hold; summary.json always holds both.
+        Names of metrics or of families of them; ``all``.
+    tolerances
+        Of NSD, in mm.
+    surface
+        ``voxel`` or ``mesh``; see ``evaluation.surface``.
+    boundary_distance
+        Depth of the regions of boundary IoU in mm. Default: 2 % of the image's diagonal.
+    penalty
+        What a missed or invented structure counts in means of distances, in mm. Default: the image's diagonal.
+    group_by
+        Groups of cases: ``FILE.csv:COLUMN``, a regular expression, or ``caffe``; see ``evaluation.groups``.
+    images
+        Folder of the images, to lie behind the contours of the worst cases in the report.
+    worst
+        Number of cases per model that the report shows.
     subset
         Whether references without prediction are left out rather than refused.
     processes
@@ -69,132 +101,124 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Counts of every case, and the summary.
+        Scores of every case, and their summary.
 
     Raises
     ------
     BadCasesError
         With every case that cannot be scored; nothing is written then.
     InputError, MissingInputError
-        If folders, labels or metrics cannot be used.
+        If folders, labels, metrics or groups cannot be used.
     OutputExistsError
         If the output is there and may not be replaced.
     """
+    from evaluation.groups import table_of
     from evaluation.manifest import file_records, manifest
-    from evaluation.output import Evaluation, check_output, write_evaluation
-    from evaluation.summaries import summary_rows
+    from evaluation.measure import Request
+    from evaluation.output import is_output, write_evaluation
 
+    folders = {model: Path(folder) for model, folder in predictions.items()}
+    labels, output = Path(labels), Path(output)
+    images = None if images is None else Path(images)
+    _check_numbers(folders, surface=surface, boundary_distance=boundary_distance, penalty=penalty, worst=worst)
+    request = Request(choose_metrics(metrics, tolerances), surface, boundary_distance)
+    inputs = [*folders.values(), labels, *([images] if images else [])]
+    check_output_folder(output, inputs, is_output, overwrite=overwrite)
+    declaration = Path(classes) if classes is not None else find_declaration([*folders.values(), labels])
+    label_set = choose_labels(
+        declaration=declaration, labels=label_values, background=background, ignore_label=ignore_label, lines=lines
+    )
+    pairs = _pairs(folders, labels, subset=subset)
+    groupings = _groupings(group_by, pairs)
+    pictures = _images(images, pairs)
+    results = _measure(pairs, label_set, request, processes=processes)
+    found = _summarise(results, label_set, request, penalty=penalty, groupings=groupings)
     arguments = {
-        "predictions": {model: str(folder) for model, folder in predictions.items()},
+        "predictions": {model: str(folder) for model, folder in folders.items()},
         "labels": str(labels),
         "output": str(output),
         "label_values": None if label_values is None else list(label_values),
         "classes": None if classes is None else str(classes),
         "background": background,
         "ignore_label": ignore_label,
+        "lines": None if lines is None else list(lines),
         "metrics": list(metrics),
+        "tolerances": list(tolerances),
+        "surface": surface,
+        "boundary_distance": boundary_distance,
+        "penalty": penalty,
+        "group_by": list(group_by),
+        "images": None if images is None else str(images),
+        "worst": worst,
         "subset": subset,
         "processes": processes,
         "overwrite": overwrite,
     }
-    folders = {model: Path(folder) for model, folder in predictions.items()}
-    labels, output = Path(labels), Path(output)
-    _check_request(folders, metrics)
-    check_output(output, [*folders.values(), labels], overwrite=overwrite)
-    declaration = Path(classes) if classes is not None else find_declaration([*folders.values(), labels])
-    label_set = choose_labels(
-        declaration=declaration, labels=label_values, background=background, ignore_label=ignore_label
-    )
-    results = _count(folders, labels, label_set, subset=subset, processes=processes)
-    cases = tuple(result.case for result in results)
-    found = Evaluation(label_set, cases, tuple(summary_rows(cases, label_set.classes, metrics)))
-    inputs = [record for result in results for record in result.files]
-    if declaration is not None:
-        inputs += file_records(declaration)
-    write_evaluation(output, found, metrics, manifest(arguments, inputs), overwrite=overwrite)
+    files = [record for result in results for record in result.files]
+    read = [path for path in (declaration, *(table_of(text) for text in group_by)) if path is not None]
+    made_of = manifest(arguments, [*files, *(record for path in read for record in file_records(path))])
+    report = _report(found, pictures, made_of, worst=worst, processes=processes)
+    write_evaluation(output, found, report, made_of, overwrite=overwrite)
     return found
-
-
-def parse_predictions(values: Sequence[str]) -> dict[str, Path]:
-    """Read ``[NAME=]FOLDER`` arguments.
-
-    Parameters
-    ----------
-    values
-        The text before the first ``=`` is a name unless it holds a path separator, or the whole is a folder.
-
-    Returns
-    -------
-    dict
-        Folder of each model. Without a name, a single model is called ``prediction``, and several are called
-        as their folders.
-
-    Raises
-    ------
-    InputError
-        If a name is empty or occurs twice.
-    """
-    models: dict[str, Path] = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not equals or "/" in name or os.sep in name or Path(value).is_dir():
-            name = DEFAULT_MODEL if len(values) == 1 else Path(value).resolve().name
-            folder = value
-        if not name or not folder:
-            message = f"-p {value}: expected a name before and a folder after '='"
-            raise InputError(message)
-        if name in models:
-            message = f"-p: {models[name]} and {folder} both are model {name!r}; name them, as in -p NAME=FOLDER"
-            raise InputError(message)
-        models[name] = Path(folder)
-    return models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of ``evaluate``."""
-    parser.add_argument(
-        "-p",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="[NAME=]PREDICTIONS",
-        help="folder of predictions; several compare models",
-    )
+    add_prediction_flag(parser)
     parser.add_argument("-g", type=Path, required=True, metavar="LABELS", help="folder of references")
     parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="folder to write")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--labels", type=int, nargs="+", metavar="N", help="labels to score; every other value is background"
-    )
-    which.add_argument(
-        "--classes",
-        type=Path,
-        metavar="FILE",
-        help="JSON file that names labels and regions, instead of the dataset.json of predictions or labels",
-    )
-    parser.add_argument("--background", action="store_true", help="score class 0 as well")
+    add_class_flags(parser)
     parser.add_argument(
-        "--ignore-label",
-        type=int,
-        metavar="N",
-        help="leave out voxels with this reference value, not the declared one",
+        "--lines",
+        nargs="+",
+        metavar="CLASS",
+        help="classes (or tasks) that are lines and have a front error; default: those of tasks declared with "
+        "deep_supervision false",
     )
     parser.add_argument(
         "--metrics",
         nargs="+",
         type=_metric,
-        choices=tuple(OVERLAP_METRICS),
-        default=list(OVERLAP_METRICS),
-        help="scores in the CSV files",
+        choices=(ALL, *FAMILIES, *METRICS),
+        default=[ALL],
+        metavar="METRIC",
+        help=f"any of {', '.join(METRICS)}; or {', '.join(FAMILIES)}; or all",
     )
+    parser.add_argument(
+        "--tolerances", type=float, nargs="+", default=list(DEFAULT_TOLERANCES), metavar="MM", help="of NSD"
+    )
+    parser.add_argument(
+        "--surface", choices=("voxel", "mesh"), default="voxel", help="surface voxels, or marching cubes by area"
+    )
+    parser.add_argument(
+        "--boundary-distance",
+        type=float,
+        metavar="MM",
+        help="depth of the regions of boundary_IoU; default: 2 %% of the image's diagonal",
+    )
+    parser.add_argument(
+        "--penalty",
+        type=_penalty,
+        default=DIAGONAL,
+        metavar="diagonal|MM",
+        help="what a missed or invented structure counts in means of distances",
+    )
+    parser.add_argument(
+        "--group-by",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GROUPS",
+        help="summary by groups of cases: FILE.csv:COLUMN, a regular expression on the case name, or caffe",
+    )
+    parser.add_argument("--images", type=Path, help="folder of the images, shown with the worst cases in the report")
+    parser.add_argument("--worst", type=int, default=5, metavar="N", help="cases per model shown in the report")
     parser.add_argument(
         "--subset",
         action="store_true",
         help="leave out labels without prediction (always so for fold_X/validation)",
     )
-    parser.add_argument(
-        "-np", type=_positive, default=min(4, os.cpu_count() or 1), metavar="N", help="number of processes"
-    )
+    add_process_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier evaluation")
 
 
@@ -208,7 +232,15 @@ def run(args: argparse.Namespace) -> None:
         classes=args.classes,
         background=args.background,
         ignore_label=args.ignore_label,
+        lines=args.lines,
         metrics=list(dict.fromkeys(args.metrics)),
+        tolerances=args.tolerances,
+        surface=args.surface,
+        boundary_distance=args.boundary_distance,
+        penalty=None if args.penalty == DIAGONAL else args.penalty,
+        group_by=args.group_by,
+        images=args.images,
+        worst=args.worst,
         subset=args.subset,
         processes=args.np,
         overwrite=args.overwrite,
@@ -222,67 +254,138 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _metric(text: str) -> str:
-    return {name.lower(): name for name in OVERLAP_METRICS}.get(text.lower(), text)
+    return {name.lower(): name for name in (ALL, *FAMILIES, *METRICS)}.get(text.lower(), text)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        message = f"expected a number of at least 1, found {text}"
-        raise argparse.ArgumentTypeError(message)
-    return value
+def _penalty(text: str) -> float | str:
+    return text if text == DIAGONAL else float(text)
 
 
-def _check_request(predictions: Mapping[str, Path], metrics: Sequence[str]) -> None:
+def _check_numbers(
+    predictions: Mapping[str, Path],
+    *,
+    surface: str,
+    boundary_distance: float | None,
+    penalty: float | None,
+    worst: int,
+) -> None:
     if not predictions:
         message = "no predictions given"
         raise InputError(message)
-    unknown = [metric for metric in metrics if metric not in OVERLAP_METRICS]
-    if unknown or not metrics:
-        message = f"metrics {unknown} are unknown, expected some of {list(OVERLAP_METRICS)}"
+    if surface not in ("voxel", "mesh"):
+        message = f"the surface mode is {surface!r}; expected voxel or mesh"
+        raise InputError(message)
+    for name, value in (("boundary distance", boundary_distance), ("penalty", penalty)):
+        if value is not None and not 0 <= value < float("inf"):
+            message = f"the {name} is {value}; expected a number of mm from 0"
+            raise InputError(message)
+    if worst < 0:
+        message = f"the number of worst cases is {worst}; expected 0 or more"
         raise InputError(message)
 
 
-def _count(
-    predictions: Mapping[str, Path], labels: Path, label_set: LabelSet, *, subset: bool, processes: int
-) -> list[CaseResult]:
-    """Pair, check and count all cases.
-
-    Raises
-    ------
-    BadCasesError
-        With all problems of the pairing and of the voxel grids, or else with all undeclared values.
-    """
-    from evaluation.cases import count_cases
+def _pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool) -> list[Pair]:
+    """Pair all files; raise ``BadCasesError`` with all problems of the pairing and of the voxel grids."""
     from evaluation.grids import grid_problems
     from evaluation.pairs import find_pairs
 
     pairs, problems = find_pairs(predictions, labels, subset=subset)
-    problems += [problem for pair in pairs for problem in grid_problems(pair)]
-    _raise_problems(problems)
-    results = count_cases(pairs, label_set, processes=processes)
-    _raise_problems([problem for result in results for problem in result.problems])
+    raise_problems(problems + [problem for pair in pairs for problem in grid_problems(pair)])
+    return pairs
+
+
+def _groupings(group_by: Sequence[str], pairs: Sequence[Pair]) -> list[Grouping]:
+    from evaluation.groups import read_grouping
+
+    cases = list(dict.fromkeys(pair.case for pair in pairs))
+    groupings = [grouping for text in group_by for grouping in read_grouping(text, cases)]
+    return list({grouping.name: grouping for grouping in groupings}.values())
+
+
+def _images(folder: Path | None, pairs: Sequence[Pair]) -> dict[str, Path]:
+    """Find the images; raise ``BadCasesError`` with all that are missing or do not fit."""
+    from evaluation.images import find_images
+
+    if folder is None:
+        return {}
+    images, problems = find_images(folder, pairs)
+    raise_problems(problems)
+    return images
+
+
+def _measure(pairs: Sequence[Pair], label_set: LabelSet, request: Request, *, processes: int) -> list[CaseResult]:
+    """Measure all cases; raise ``BadCasesError`` with all that cannot be read or hold undeclared values."""
+    from evaluation.cases import measure_cases
+
+    results = measure_cases(pairs, label_set, request, processes=processes)
+    raise_problems([problem for result in results for problem in result.problems])
     return results
 
 
-def _raise_problems(problems: Sequence[str]) -> None:
-    if problems:
-        # A reference is read once per model; its problems are told once.
-        raise BadCasesError(list(dict.fromkeys(problems)))
+def _summarise(
+    results: Sequence[CaseResult],
+    label_set: LabelSet,
+    request: Request,
+    *,
+    penalty: float | None,
+    groupings: Sequence[Grouping],
+) -> Evaluation:
+    from evaluation.confusion import add_confusions, confusions
+    from evaluation.results import Evaluation
+    from evaluation.summaries import comparison_rows, summary_rows
+
+    cases = tuple(result.case for result in results)
+    matrices = {
+        model: tuple(add_confusions(confusions(r.histogram, label_set) for r in results if r.case.model == model))
+        for model in dict.fromkeys(case.model for case in cases)
+    }
+    metrics = request.metrics
+    return Evaluation(
+        label_set,
+        metrics,
+        request.surface,
+        penalty,
+        cases,
+        tuple(summary_rows(cases, label_set, metrics, penalty=penalty, groupings=groupings)),
+        tuple(comparison_rows(cases, label_set, metrics, penalty=penalty)),
+        matrices,
+    )
+
+
+def _report(
+    found: Evaluation, images: Mapping[str, Path], made_of: Mapping[str, Any], *, worst: int, processes: int
+) -> str:
+    from evaluation.report import report_html
+    from evaluation.worst_cases import draw_worst_cases, worst_cases
+
+    pictures = draw_worst_cases(worst_cases(found.cases, worst), found.label_set, images, processes=processes)
+    title = "Evaluation of " + ", ".join(found.confusions)
+    return report_html(found, pictures, title=title, created=made_of["created"], arguments=made_of["arguments"])
 
 
 def _print_summary(found: Evaluation, output: Path) -> None:
+    """Print the means of a few metrics; the files hold all."""
+    from evaluation.results import ALL_CASES
+
     ignored = f", ignore label {found.label_set.ignore}" if found.label_set.ignore is not None else ""
     print(f"labels: {found.label_set.source}{ignored}")
-    table: list[tuple[str, ...]] = [("model", "class", "metric", "n", "mean", "std", "pooled")]
+    known = {row.metric for row in found.summary}
+    names = [metric.name for metric in found.metrics if metric.name in known]
+    shown = [name for name in names if len(names) <= len(TELLING) or name in TELLING or name.startswith(f"{NSD}_")]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
     for row in found.summary:
-        name = f"{row.task}/{row.class_name}" if row.task else row.class_name
-        numbers = (f"{value:.4f}" for value in (row.mean, row.std, row.pooled))
-        table.append((row.model, name, row.metric, str(row.n), *numbers))
+        if row.grouping == ALL_CASES:
+            name = f"{row.task}/{row.class_name}" if row.task else row.class_name
+            line = lines.setdefault(
+                (row.model, name), {"missed": str(row.n_empty_pred), "invented": str(row.n_empty_ref)}
+            )
+            line[row.metric] = f"{row.mean:.4f}"
+    heads = ("model", "class", *shown, "missed", "invented")
+    table = [heads, *((*key, *(line.get(name, "") for name in heads[2:])) for key, line in lines.items())]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-    print(f"written: {output}")
+    for entries in table:
+        print("  ".join(text.ljust(width) for text, width in zip(entries, widths, strict=True)).rstrip())
+    print(f"means over cases; everything else: {output / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ class ScoredClass:
         Task it belongs to; empty in data sets with one task.
     not_annotated
         Reference values of voxels that are not annotated for this task, beside the ignore label.
+    line
+        Whether it is a line, which has a front error.
     """
 
     name: str
@@ -39,6 +41,12 @@ class ScoredClass:
     region: bool = False
     task: str = ""
     not_annotated: frozenset[int] = frozenset()
+    line: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Name with that of its task: ``front/front``."""
+        return f"{self.task}/{self.name}" if self.task else self.name
 
     @property
     def key(self) -> str:
@@ -81,6 +89,7 @@ def choose_labels(
     labels: Sequence[int] | None = None,
     background: bool = False,
     ignore_label: int | None = None,
+    lines: Sequence[str] | None = None,
 ) -> LabelSet:
     """Decide what is scored.
 
@@ -95,6 +104,9 @@ def choose_labels(
         Whether to score class 0 as well.
     ignore_label
         Reference value to leave out, in place of the declared one.
+    lines
+        Names of the classes that are lines: ``front``, ``front/front``, or a task for all of its classes. Default:
+        the classes of tasks that are declared with ``"deep_supervision": false``, as lines are.
 
     Returns
     -------
@@ -104,7 +116,8 @@ def choose_labels(
     Raises
     ------
     InputError
-        If the declaration cannot be used, leaves nothing to score, or the ignored label is to be scored.
+        If the declaration cannot be used, leaves nothing to score, the ignored label is to be scored, or a line is
+        unknown.
     MissingInputError
         If neither a declaration nor labels are given.
     """
@@ -123,7 +136,8 @@ def choose_labels(
     if ignore_label is not None:
         allowed = None if chosen.declared is None else chosen.declared | {ignore_label}
         chosen = replace(chosen, ignore=ignore_label, declared=allowed)
-    return _checked(_with_background(chosen) if background else chosen)
+    chosen = _checked(_with_background(chosen) if background else chosen)
+    return chosen if lines is None else _with_lines(chosen, lines)
 
 
 def find_declaration(folders: Iterable[Path]) -> Path | None:
@@ -241,7 +255,8 @@ def _classes(
         task, name = _split_task(full_name, tasks)
         if set(values) != {0} and not (task and name == "ignore"):
             region = has_regions and isinstance(labels[full_name], (list, tuple))
-            classes.append(ScoredClass(name, values, region, task, not_annotated.get(task, frozenset())))
+            line = bool(task) and tasks[task].get("deep_supervision", True) is False
+            classes.append(ScoredClass(name, values, region, task, not_annotated.get(task, frozenset()), line))
     return tuple(classes if has_regions else sorted(classes, key=lambda scored: scored.values))
 
 
@@ -263,6 +278,21 @@ def _with_background(chosen: LabelSet) -> LabelSet:
     if any(scored.values == (0,) for scored in chosen.classes):
         return chosen
     return replace(chosen, classes=(ScoredClass(chosen.background, (0,)), *chosen.classes))
+
+
+def _with_lines(chosen: LabelSet, lines: Sequence[str]) -> LabelSet:
+    names = {name for scored in chosen.classes for name in (scored.name, scored.full_name, scored.task)}
+    if unknown := sorted(set(lines) - names):
+        message = f"--lines: {unknown} is not among the classes {[scored.full_name for scored in chosen.classes]}"
+        raise InputError(message)
+    wanted = set(lines)
+    return replace(
+        chosen,
+        classes=tuple(
+            replace(scored, line=not wanted.isdisjoint({scored.name, scored.full_name, scored.task or scored.name}))
+            for scored in chosen.classes
+        ),
+    )
 
 
 def _checked(label_set: LabelSet) -> LabelSet:

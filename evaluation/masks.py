@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Mask = npt.NDArray[np.bool_]
-    Floats = npt.NDArray[np.float64]
+    Box = tuple[slice, slice, slice]
 
 
-def check_masks(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> None:
+def check_masks(prediction: Mask, reference: Mask, spacing: Sequence[float], *, ignored: Mask | None = None) -> None:
     """Refuse what is no pair of boolean volumes with a spacing.
 
     Parameters
@@ -27,6 +27,8 @@ def check_masks(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> 
         Boolean masks (z, y, x).
     spacing
         Voxel size (z, y, x) in mm.
+    ignored
+        Boolean mask (z, y, x) of the voxels without annotation, if there are any.
 
     Raises
     ------
@@ -44,12 +46,36 @@ def check_masks(prediction: Mask, reference: Mask, spacing: Sequence[float]) -> 
     if prediction.shape != reference.shape:
         message = f"reference and prediction differ in shape: {reference.shape} and {prediction.shape}"
         raise InputError(message)
+    check_ignored(ignored, prediction.shape)
     if len(spacing) != 3 or not all(math.isfinite(step) and step > 0 for step in spacing):
         message = f"the spacing is {tuple(spacing)}; expected three positive numbers (z, y, x) in mm"
         raise InputError(message)
 
 
-def union_box(prediction: Mask, reference: Mask) -> tuple[slice, slice, slice]:
+def check_ignored(ignored: Mask | None, shape: tuple[int, ...]) -> None:
+    """Refuse a mask of ignored voxels that is not boolean or has not the shape of the image.
+
+    Parameters
+    ----------
+    ignored
+        Boolean mask, or none.
+    shape
+        Shape of the image.
+
+    Raises
+    ------
+    InputError
+        If the mask has another shape or is not boolean.
+    """
+    if ignored is not None and (ignored.shape != shape or ignored.dtype != np.bool_):
+        message = (
+            f"the mask of ignored voxels has shape {ignored.shape} and type {ignored.dtype}; "
+            f"expected a boolean mask of shape {shape}, such as `labels == ignore_label`"
+        )
+        raise InputError(message)
+
+
+def union_box(prediction: Mask, reference: Mask) -> Box:
     """Find the smallest box that holds two masks.
 
     Parameters
@@ -62,12 +88,53 @@ def union_box(prediction: Mask, reference: Mask) -> tuple[slice, slice, slice]:
     tuple of slice
         The box along z, y, x; three empty slices if both masks are empty.
     """
-    box = [slice(None)] * 3
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        occupied = prediction[tuple(box)].any(axis=others) | reference[tuple(box)].any(axis=others)
+    z, y, x = _box_of((prediction, reference))
+    return z, y, x
+
+
+def mask_box(mask: Mask) -> tuple[slice, ...]:
+    """Find the smallest box that holds a mask.
+
+    Parameters
+    ----------
+    mask
+        Boolean mask with any number of axes.
+
+    Returns
+    -------
+    tuple of slice
+        The box along each axis; empty slices if the mask is empty.
+    """
+    return _box_of((mask,))
+
+
+def grown_box(box: tuple[slice, ...], shape: Sequence[int]) -> tuple[slice, ...]:
+    """Grow a box by one voxel on all sides, but not beyond the image.
+
+    Parameters
+    ----------
+    box
+        Box, one slice per axis.
+    shape
+        Shape of the image.
+
+    Returns
+    -------
+    tuple of slice
+        The grown box.
+    """
+    return tuple(
+        slice(max(side.start - 1, 0), min(side.stop + 1, length)) for side, length in zip(box, shape, strict=True)
+    )
+
+
+def _box_of(masks: tuple[Mask, ...]) -> tuple[slice, ...]:
+    box = [slice(None)] * masks[0].ndim
+    for axis in range(len(box)):
+        others = tuple(other for other in range(len(box)) if other != axis)
+        occupied = np.any([mask[tuple(box)].any(axis=others) for mask in masks], axis=0)
         indices = np.flatnonzero(occupied)
         if not indices.size:
-            return slice(0, 0), slice(0, 0), slice(0, 0)
+            return (slice(0, 0),) * len(box)
         box[axis] = slice(int(indices[0]), int(indices[-1]) + 1)
-    return box[0], box[1], box[2]
+    return tuple(box)

@@ -72,8 +72,59 @@ def iou(counts: Counts) -> float:
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn)
 
 
-OVERLAP_METRICS: dict[str, Callable[[Counts], float]] = {"Dice": dice, "IoU": iou}
+def precision(counts: Counts) -> float:
+    """Return TP / (TP + FP), the part of the prediction that is right: NaN if both masks are empty, 0 if one is."""
+    return _ratio_unless_empty(counts, counts.n_pred)
+
+
+def recall(counts: Counts) -> float:
+    """Return TP / (TP + FN), the part of the reference that is found: NaN if both masks are empty, 0 if one is."""
+    return _ratio_unless_empty(counts, counts.n_ref)
+
+
+def specificity(counts: Counts) -> float:
+    """Return TN / (TN + FP): NaN if the reference mask has no voxel outside it.
+
+    Whether a mask is empty says nothing about the voxels outside it, and does not matter here.
+    """
+    return _ratio(counts.tn, counts.tn + counts.fp)
+
+
+OVERLAP_METRICS: dict[str, Callable[[Counts], float]] = {
+    "Dice": dice,
+    "IoU": iou,
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+}
+
+
+def volume_ref(counts: Counts, voxel_volume: float) -> float:
+    """Return the volume of the reference mask, in the unit of the volume of a voxel."""
+    return counts.n_ref * voxel_volume
+
+
+def volume_pred(counts: Counts, voxel_volume: float) -> float:
+    """Return the volume of the predicted mask, in the unit of the volume of a voxel."""
+    return counts.n_pred * voxel_volume
+
+
+def relative_volume_difference(counts: Counts, voxel_volume: float) -> float:
+    """Return (prediction - reference) / reference, by volume: NaN if the reference is empty."""
+    return _ratio(counts.n_pred - counts.n_ref, counts.n_ref)
+
+
+VOLUME_METRICS: dict[str, Callable[[Counts, float], float]] = {
+    "volume_ref": volume_ref,
+    "volume_pred": volume_pred,
+    "relative_volume_difference": relative_volume_difference,
+}
 
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
+
+
+def _ratio_unless_empty(counts: Counts, whole: int) -> float:
+    """Return TP / whole, with 0 in place of 0 / 0 where one mask is empty."""
+    return counts.tp / whole if whole else (math.nan if counts.empty == "both" else 0.0)

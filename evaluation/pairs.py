@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evaluation.folders import volumes_by_case
 from nnunet_ext.errors import MissingInputError
-from nnunet_ext.imageio import SUPPORTED_ENDINGS, find_volumes, is_supported, volume_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,10 +52,10 @@ def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = 
     if absent:
         message = f"no such folder: {', '.join(absent)}"
         raise MissingInputError(message)
-    references, problems = _cases(labels)
+    references, problems = volumes_by_case(labels)
     pairs = []
     for model, folder in predictions.items():
-        predicted, doubled = _cases(folder)
+        predicted, doubled = volumes_by_case(folder)
         problems += doubled
         problems += [
             f"{predicted[case]}: no label of case {case!r} in {labels}"
@@ -72,29 +71,6 @@ def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = 
             for case in sorted(predicted.keys() & references.keys())
         ]
     return pairs, problems
-
-
-def _cases(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the first file of each case, and messages on folders without files and cases with several."""
-    files = defaultdict(list)
-    for path in _volumes(folder):
-        files[volume_name(path)].append(path)
-    if not files:
-        return {}, [f"{folder}: no volume found, expected files ending with {', '.join(SUPPORTED_ENDINGS)}"]
-    problems = [
-        f"case {case!r} has several files: {', '.join(str(path) for path in paths)}"
-        for case, paths in sorted(files.items())
-        if len(paths) > 1
-    ]
-    return {case: paths[0] for case, paths in files.items()}, problems
-
-
-def _volumes(folder: Path) -> list[Path]:
-    """Return the volumes in a folder; single slices that lie in it are cases, and not together one volume."""
-    volumes = find_volumes(folder)
-    if volumes == [folder]:
-        return sorted(path for path in folder.iterdir() if is_supported(path) and not path.name.startswith("."))
-    return volumes
 
 
 def _is_fold_validation(folder: Path) -> bool:

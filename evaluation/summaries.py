@@ -1,40 +1,32 @@
-"""Rows of cases.csv and summary.csv and content of summary.json, from the counts of every case and class."""
+"""Rows of cases.csv, summary.csv and comparison.csv, from the scores of every case and class."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from evaluation.overlap import OVERLAP_METRICS, Counts
+import numpy as np
+
+from evaluation.comparison import compare, holm
+from evaluation.components import COMPONENT_METRICS, ComponentCounts
+from evaluation.fronts import pooled_front_error
+from evaluation.intervals import bootstrap_interval
+from evaluation.metrics import COMPONENTS, FRONTS, OVERLAP
+from evaluation.overlap import OVERLAP_METRICS, Counts, relative_volume_difference
+from evaluation.results import ALL_CASES, ComparisonRow, SummaryRow, value_in_means
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy.typing as npt
+
+    from evaluation.groups import Grouping
     from evaluation.labels import LabelSet, ScoredClass
-
-
-@dataclass(frozen=True)
-class CaseCounts:
-    """Counts of one case.
-
-    Parameters
-    ----------
-    model, case
-        Whose prediction of which case.
-    prediction, reference
-        The two files.
-    counts
-        One entry per scored class, in the order of the label set.
-    """
-
-    model: str
-    case: str
-    prediction: Path
-    reference: Path
-    counts: tuple[Counts, ...]
+    from evaluation.metrics import Metric
+    from evaluation.results import CaseScores, ClassScores
 
 
 @dataclass(frozen=True)
@@ -50,62 +42,25 @@ class CaseRow:
     empty: str
 
 
-@dataclass(frozen=True)
-class SummaryRow:
-    """A row of summary.csv: one metric of one class over the cases of a model.
-
-    Parameters
-    ----------
-    model, task, class_name, metric
-        What is summarised; ``class_name`` is the column ``class``.
-    n
-        Number of cases in which the metric has a value.
-    mean, std, median, min, max
-        Over these cases; the standard deviation is that of a sample (n − 1), NaN for a single case.
-    pooled
-        The metric of the counts summed over all cases.
-    n_empty_ref, n_empty_pred, n_empty_both
-        Number of cases in which only the reference, only the prediction, or both have no voxel of the class.
-    """
-
-    model: str
-    task: str
-    class_name: str
-    metric: str
-    n: int
-    mean: float
-    std: float
-    median: float
-    min: float
-    max: float
-    pooled: float
-    n_empty_ref: int
-    n_empty_pred: int
-    n_empty_both: int
-
-
-def case_rows(cases: Sequence[CaseCounts], classes: Sequence[ScoredClass], metrics: Sequence[str]) -> Iterator[CaseRow]:
-    """Yield a row per case, class and metric."""
+def case_rows(cases: Sequence[CaseScores], label_set: LabelSet, metrics: Sequence[Metric]) -> Iterator[CaseRow]:
+    """Yield a row per case, class and metric that applies to the class."""
     for case in cases:
-        for scored, counts in zip(classes, case.counts, strict=True):
+        for scored, scores in zip(label_set.classes, case.classes, strict=True):
             for metric in metrics:
-                value = OVERLAP_METRICS[metric](counts)
-                yield CaseRow(case.model, case.case, scored.task, scored.name, metric, value, counts.empty)
+                if metric.name in scores.values:
+                    value, empty = scores.values[metric.name], scores.counts.empty
+                    yield CaseRow(case.model, case.case, scored.task, scored.name, metric.name, value, empty)
 
 
 def summary_rows(
-    cases: Sequence[CaseCounts], classes: Sequence[ScoredClass], metrics: Sequence[str]
+    cases: Sequence[CaseScores],
+    label_set: LabelSet,
+    metrics: Sequence[Metric],
+    *,
+    penalty: float | None,
+    groupings: Sequence[Grouping] = (),
 ) -> Iterator[SummaryRow]:
-    """Yield a row per model, class and metric."""
-    for model, of_model in _by_model(cases).items():
-        for index, scored in enumerate(classes):
-            counts = [case.counts[index] for case in of_model]
-            for metric in metrics:
-                yield _summary_row(model, scored, metric, counts)
-
-
-def summary_json(cases: Sequence[CaseCounts], label_set: LabelSet) -> dict[str, Any]:
-    """Return the content of summary.json.
+    """Yield a row per model, group, class and metric that applies to the class.
 
     Parameters
     ----------
@@ -113,102 +68,161 @@ def summary_json(cases: Sequence[CaseCounts], label_set: LabelSet) -> dict[str, 
         All cases of all models.
     label_set
         What was scored.
+    metrics
+        By which metrics.
+    penalty
+        In place of a distance that has none, in mm; ``None`` for the diagonal of the image.
+    groupings
+        Beside the group of all cases, which comes first.
+    """
+    for model, of_model in by_model(cases).items():
+        for grouping, group, members in _groups(of_model, groupings):
+            for index, scored in enumerate(label_set.classes):
+                scores = [case.classes[index] for case in members]
+                for metric in metrics:
+                    if any(metric.name in of_case.values for of_case in scores):
+                        values = [value_in_means(*pair, metric, penalty) for pair in zip(members, scores, strict=True)]
+                        yield _summary_row((model, grouping, group), scored, metric, scores, values)
+
+
+def comparison_rows(
+    cases: Sequence[CaseScores], label_set: LabelSet, metrics: Sequence[Metric], *, penalty: float | None
+) -> list[ComparisonRow]:
+    """Compare every two models on the cases that both have, by the metrics of which one direction is better.
+
+    Parameters
+    ----------
+    cases, label_set, metrics, penalty
+        As for ``summary_rows``.
 
     Returns
     -------
-    dict
-        For one model nnU-Net's keys ``foreground_mean``, ``mean`` and ``metric_per_case`` with its values,
-        and beside them ``pooled`` and ``empty`` per label or region, ``model``, ``classes`` and
-        ``ignore_label``. For several models the first five stand in ``models`` under the name of each.
+    list of ComparisonRow
+        By metric, class and pair of models; the correction by Holm is over the rows of one metric.
     """
-    models = {model: _model_summary(of_model, label_set.classes) for model, of_model in _by_model(cases).items()}
-    about = {
-        "classes": {
-            scored.key: {"name": scored.name, "task": scored.task, "values": list(scored.values)}
-            for scored in label_set.classes
-        },
-        "ignore_label": label_set.ignore,
-    }
-    if len(models) == 1:
-        (model, summary), *_ = models.items()
-        return {**summary, **about, "model": model}
-    return {"models": models, **about}
+    models = {model: {case.case: case for case in of_model} for model, of_model in by_model(cases).items()}
+    rows = []
+    for metric in metrics:
+        of_metric = [
+            row
+            for index, scored in enumerate(label_set.classes)
+            for first, second in itertools.combinations(models, 2)
+            if (row := _comparison_row((first, second), models, (index, scored), metric, penalty)) is not None
+        ]
+        corrected = holm([row.p for row in of_metric])
+        rows += [replace(row, p_holm=p) for row, p in zip(of_metric, corrected, strict=True)]
+    return rows
 
 
-def _by_model(cases: Sequence[CaseCounts]) -> dict[str, list[CaseCounts]]:
-    models: dict[str, list[CaseCounts]] = {}
+def by_model(cases: Sequence[CaseScores]) -> dict[str, list[CaseScores]]:
+    """Return the cases of each model."""
+    models: dict[str, list[CaseScores]] = {}
     for case in cases:
         models.setdefault(case.model, []).append(case)
     return models
 
 
-def _summary_row(model: str, scored: ScoredClass, metric: str, counts: Sequence[Counts]) -> SummaryRow:
-    function = OVERLAP_METRICS[metric]
-    values = [value for count in counts if not math.isnan(value := function(count))]
-    empty = [count.empty for count in counts]
+def pooled_value(metric: Metric, scores: Sequence[ClassScores]) -> float:
+    """Return a metric of the counts of several cases together; NaN where there is nothing to add up.
+
+    Parameters
+    ----------
+    metric
+        Overlap and the difference of volumes are pooled over voxels, metrics of components over components, and the
+        front error over the distances of all voxels of all lines.
+    scores
+        Scores of one class in every case.
+    """
+    counts = sum((of_case.counts for of_case in scores), Counts())
+    if metric.family == OVERLAP:
+        return OVERLAP_METRICS[metric.name](counts)
+    if metric.name == relative_volume_difference.__name__:
+        return relative_volume_difference(counts, math.nan)
+    if metric.family == COMPONENTS:
+        found = [of_case.components for of_case in scores if of_case.components is not None]
+        return COMPONENT_METRICS[metric.name](sum(found, ComponentCounts()))
+    if metric.family == FRONTS:
+        return pooled_front_error([of_case.fronts for of_case in scores if of_case.fronts is not None])
+    return math.nan
+
+
+def _summary_row(
+    where: tuple[str, str, str],
+    scored: ScoredClass,
+    metric: Metric,
+    scores: Sequence[ClassScores],
+    values: Sequence[float],
+) -> SummaryRow:
+    model, grouping, group = where
+    found = np.array([value for value in values if not math.isnan(value)])
+    raw = [value for of_case in scores if not math.isnan(value := of_case.values.get(metric.name, math.nan))]
+    empty = [of_case.counts.empty for of_case in scores]
+    low, q1, median, q3, high = np.quantile(found, (0, 0.25, 0.5, 0.75, 1)).tolist() if found.size else [math.nan] * 5
+    interval = bootstrap_interval(found)
     return SummaryRow(
-        model=model,
-        task=scored.task,
-        class_name=scored.name,
-        metric=metric,
-        n=len(values),
-        mean=_mean(values),
-        std=statistics.stdev(values) if len(values) > 1 else math.nan,
-        median=statistics.median(values) if values else math.nan,
-        min=min(values, default=math.nan),
-        max=max(values, default=math.nan),
-        pooled=function(_sum(counts)),
+        *(model, scored.task, scored.name, metric.name, grouping, group),
+        n=len(found),
+        mean=mean_of(found),
+        std=float(np.std(found, ddof=1)) if len(found) > 1 else math.nan,
+        median=median,
+        q1=q1,
+        q3=q3,
+        min=low,
+        max=high,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        n_raw=len(raw),
+        mean_raw=mean_of(raw),
+        pooled=pooled_value(metric, scores),
         n_empty_ref=empty.count("ref"),
         n_empty_pred=empty.count("pred"),
         n_empty_both=empty.count("both"),
     )
 
 
-def _model_summary(cases: Sequence[CaseCounts], classes: Sequence[ScoredClass]) -> dict[str, Any]:
-    per_case = [
-        {
-            "metrics": {s.key: _numbers(c) for s, c in zip(classes, case.counts, strict=True)},
-            "prediction_file": str(case.prediction),
-            "reference_file": str(case.reference),
-        }
-        for case in cases
+def mean_of(values: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """Return the mean; NaN if there are no values."""
+    return statistics.fmean(values) if len(values) else math.nan
+
+
+def _groups(cases: Sequence[CaseScores], groupings: Sequence[Grouping]) -> Iterator[tuple[str, str, list[CaseScores]]]:
+    """Yield grouping, group and members: all cases first, then every group by name."""
+    yield ALL_CASES, ALL_CASES, list(cases)
+    for grouping in groupings:
+        members: dict[str, list[CaseScores]] = {}
+        for case in cases:
+            members.setdefault(grouping.of_case[case.case], []).append(case)
+        for group in sorted(members):
+            yield grouping.name, group, members[group]
+
+
+def _comparison_row(
+    names: tuple[str, str],
+    models: Mapping[str, Mapping[str, CaseScores]],
+    of_class: tuple[int, ScoredClass],
+    metric: Metric,
+    penalty: float | None,
+) -> ComparisonRow | None:
+    """Compare two models by one metric of one class; ``None`` where the metric does not apply to the class."""
+    index, scored = of_class
+    first, second = (models[name] for name in names)
+    shared = [case for case in first if case in second]
+    values = [
+        [value_in_means(model[case], model[case].classes[index], metric, penalty) for case in shared]
+        for model in (first, second)
     ]
-    columns = {scored.key: [case.counts[index] for case in cases] for index, scored in enumerate(classes)}
-    mean = {key: _mean_numbers([_numbers(count) for count in counts]) for key, counts in columns.items()}
-    foreground = [numbers for key, numbers in mean.items() if key != "0"]
-    return {
-        "foreground_mean": {name: _mean([numbers[name] for numbers in foreground]) for name in _NUMBERS},
-        "mean": mean,
-        "metric_per_case": per_case,
-        "pooled": {key: _numbers(_sum(counts)) for key, counts in columns.items()},
-        "empty": {
-            key: {kind: [count.empty for count in counts].count(kind) for kind in ("ref", "pred", "both")}
-            for key, counts in columns.items()
-        },
-    }
-
-
-def _numbers(counts: Counts) -> dict[str, float]:
-    """Return everything nnU-Net's summary has on a label."""
-    return {
-        **{metric: function(counts) for metric, function in OVERLAP_METRICS.items()},
-        **{name.upper(): count for name, count in asdict(counts).items()},
-        "n_pred": counts.n_pred,
-        "n_ref": counts.n_ref,
-    }
-
-
-_NUMBERS = tuple(_numbers(Counts()))
-
-
-def _mean_numbers(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean over cases of each number, as nnU-Net leaving out those that are NaN."""
-    return {name: _mean([value for of_case in numbers if not math.isnan(value := of_case[name])]) for name in _NUMBERS}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values) if values else math.nan
-
-
-def _sum(counts: Sequence[Counts]) -> Counts:
-    return sum(counts, Counts())
+    if metric.better == "" or not any(metric.name in first[case].classes[index].values for case in shared):
+        return None
+    found = compare(*values, better=metric.better)
+    return ComparisonRow(
+        *names,
+        *(scored.task, scored.name, metric.name),
+        n=found.n,
+        mean_difference=found.mean_difference,
+        p=found.p,
+        p_holm=math.nan,
+        effect_size=found.effect_size,
+        wins=found.wins,
+        ties=found.ties,
+        losses=found.losses,
+    )

@@ -12,6 +12,13 @@ surface, and the reverse. What an element is depends on the surface mode.
 The image edge being outside, what lies beyond the bounding box of both masks has no influence, and only that box is
 looked at. Masks may be cropped to it beforehand; see ``planar`` where that leaves one slice.
 
+Voxels without annotation (``ignored``) belong to neither mask, and they are not outside either: nobody knows what they
+are. A surface voxel is then a voxel of the mask with a face neighbour that is annotated and outside it, or at the image
+edge. In a volume of which one inner slice is annotated, the surfaces are therefore the contours in that slice; were it
+the first or the last one, all its voxels would be surface. A mask may have voxels and no surface, if all it touches
+is ignored; its list of distances is empty like that of an empty mask. Masks with ignored voxels may be cropped
+beforehand to ``grown_box`` of their box, as the neighbours beyond it matter. There is no mesh of them.
+
 Accuracy
 --------
 Distances between the chosen surfaces are exact up to rounding: in voxel mode to 1e-14 of the distance from a tree,
@@ -48,13 +55,14 @@ Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 21, 2024 (definition
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from scipy.spatial import cKDTree
 
-from evaluation.masks import check_masks, union_box
+from evaluation.masks import check_ignored, check_masks, grown_box, mask_box, union_box
 from evaluation.mesh import distances_to_triangles, sizes_of, triangles_around
 from evaluation.surface_scores import SurfaceDistances, inclusive_limit
 from nnunet_ext.errors import InputError
@@ -66,6 +74,7 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
 
 MAP_VOXELS = 8
 """Voxels of a distance map that cost as much as finding one near neighbour in a tree."""
@@ -84,12 +93,13 @@ def surface_distances(
     *,
     surface: Literal["voxel", "mesh"] = "voxel",
     planar: bool | None = None,
+    ignored: Mask | None = None,
 ) -> SurfaceDistances:
     """Measure the distances between the surfaces of two masks, in both directions.
 
     In voxel mode, neighbours are looked up in a KD-tree where surfaces are small against the box around both masks
-    and near each other, and in a Euclidean distance map of that box otherwise. At the peak that takes 4 bytes per
-    voxel of the box with trees and 12 with maps, of which there is one at a time.
+    and near each other, and in a Euclidean distance map of that box otherwise. At the peak that takes 2 bytes per
+    voxel of the box with trees and 13 with maps, of which there is one at a time, beside the lists.
 
     Parameters
     ----------
@@ -101,47 +111,67 @@ def surface_distances(
         ``voxel`` or ``mesh``; see the module.
     planar
         Whether the single slice given is the whole image, the default, or a crop of one with more slices. A
-        volume is never planar.
+        volume is never planar. Masks without voxels, as a class that is nowhere leaves them, may be either.
+    ignored
+        Boolean mask of the voxels without annotation, of the same shape; in voxel mode alone.
 
     Returns
     -------
     SurfaceDistances
-        The two lists of distances, with weights in mesh mode.
+        The two lists of distances, with weights in mesh mode. The list of a mask without surface is empty, even if
+        the mask has voxels.
 
     Raises
     ------
     InputError
         If the masks are no boolean volumes of one shape, the spacing is not three positive numbers, the surface
-        mode is unknown, or several slices are called planar.
+        mode is unknown, several slices are called planar, or voxels are ignored in mesh mode.
     """
-    check_masks(prediction, reference, spacing)
+    check_masks(prediction, reference, spacing, ignored=ignored)
     if surface not in ("voxel", "mesh"):
         message = f"the surface mode is {surface!r}; expected voxel or mesh"
         raise InputError(message)
-    pred, ref, steps = _crop(prediction, reference, spacing, planar=planar)
-    return _mesh_distances(pred, ref, steps) if surface == "mesh" else _voxel_distances(pred, ref, steps)
+    if surface == "mesh":
+        if ignored is not None and ignored.any():
+            message = "there is no mesh of masks with ignored voxels; measure these in surface mode voxel"
+            raise InputError(message)
+        ignored = None
+    pair = _crop(prediction, reference, spacing, planar=planar, ignored=ignored)
+    return _mesh_distances(pair) if surface == "mesh" else _voxel_distances(pair)
 
 
-def surface_voxels(mask: Mask) -> Mask:
+def surface_voxels(mask: Mask, *, ignored: Mask | None = None) -> Mask:
     """Mark the voxels of a mask that have a face neighbour outside it; the image edge counts as outside.
 
     Parameters
     ----------
     mask
         Boolean mask, (z, y, x) or (y, x); neighbours along all its axes count.
+    ignored
+        Boolean mask of the voxels that are neither in the mask nor outside it, of the same shape.
 
     Returns
     -------
     ndarray
         Boolean, shape of ``mask``.
+
+    Raises
+    ------
+    InputError
+        If the mask of ignored voxels has another shape or is not boolean.
     """
-    inner = mask.copy()
+    check_ignored(ignored, mask.shape)
+    solid = mask if ignored is None else mask | ignored
+    inner = solid.copy()
     for axis in range(mask.ndim):
-        inside, source = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        inside, source = np.moveaxis(inner, axis, 0), np.moveaxis(solid, axis, 0)
         inside[1:] &= source[:-1]
         inside[:-1] &= source[1:]
         inside[:1] = inside[-1:] = False
-    return np.greater(mask, inner, out=inner)
+    surface = np.greater(mask, inner, out=inner)
+    if ignored is not None:
+        surface[ignored] = False
+    return surface
 
 
 def boundary_iou(
@@ -151,8 +181,9 @@ def boundary_iou(
     distance: float,
     *,
     planar: bool | None = None,
+    ignored: Mask | None = None,
 ) -> float:
-    """Return the IoU of the two boundary regions: NaN if both masks are empty, 0 if one is.
+    """Return the IoU of the two boundary regions: NaN if both are empty, 0 if one is.
 
     The boundary region of a mask are its voxels whose centres are at most ``distance`` from the centre of one of its
     surface voxels; at 0 it is the surface itself, and at large distances the score becomes the IoU of the masks.
@@ -165,7 +196,7 @@ def boundary_iou(
         Voxel size (z, y, x) in mm.
     distance
         Depth of the boundary region in mm, counted from the surface voxels.
-    planar
+    planar, ignored
         As in ``surface_distances``.
 
     Returns
@@ -182,87 +213,113 @@ def boundary_iou(
     ----------
     Cheng, Girshick, Dollár, Berg, Kirillov, Boundary IoU, CVPR 2021.
     """
-    check_masks(prediction, reference, spacing)
+    check_masks(prediction, reference, spacing, ignored=ignored)
     limit = inclusive_limit(distance, "distance")
-    pred_mask, ref_mask, steps = _crop(prediction, reference, spacing, planar=planar)
-    pred, ref = _boundary_region(pred_mask, steps, limit), _boundary_region(ref_mask, steps, limit)
+    pair = _crop(prediction, reference, spacing, planar=planar, ignored=ignored)
+    pred, ref = (_boundary_region(mask, pair, limit) for mask in (pair.prediction, pair.reference))
     union = int(np.count_nonzero(pred | ref))
     return int(np.count_nonzero(pred & ref)) / union if union else math.nan
 
 
-"""Distances in mm that need no parameter; NSD needs its tolerance."""
+@dataclass(frozen=True)
+class _Pair:
+    """Two masks cut to their common box, the voxels of it that count as neither, and the spacing of its axes."""
+
+    prediction: Mask
+    reference: Mask
+    ignored: Mask | None
+    spacing: Floats
 
 
 def _crop(
-    prediction: Mask, reference: Mask, spacing: Sequence[float], *, planar: bool | None
-) -> tuple[Mask, Mask, Floats]:
+    prediction: Mask, reference: Mask, spacing: Sequence[float], *, planar: bool | None, ignored: Mask | None
+) -> _Pair:
     """Cut both masks to their common box; in a plane without the axis z, in the masks and the spacing alike."""
     single = prediction.shape[0] == 1
-    if planar and not single:
+    if planar and prediction.shape[0] > 1:
         message = f"the masks have {prediction.shape[0]} slices and cannot be planar"
         raise InputError(message)
-    box = union_box(prediction, reference)
+    box: tuple[slice, ...] = union_box(prediction, reference)
+    if ignored is not None:
+        # The margin holds the neighbours, which may be ignored; where it is missing is the image edge.
+        box = grown_box(box, prediction.shape)
+        ignored = ignored[box]
+        prediction, reference = np.greater(prediction[box], ignored), np.greater(reference[box], ignored)
+        # Once more, since the box of a dense prediction is larger than its annotated part.
+        box = grown_box(union_box(prediction, reference), prediction.shape)
     steps = np.asarray(spacing, dtype=np.float64)
-    if single and planar is not False:
-        return prediction[0, box[1], box[2]], reference[0, box[1], box[2]], steps[1:]
-    return prediction[box], reference[box], steps
-
-
-def _voxel_distances(pred: Mask, ref: Mask, spacing: Floats) -> SurfaceDistances:
-    pred_surface, ref_surface = surface_voxels(pred), surface_voxels(ref)
-    pred_voxels, ref_voxels = np.argwhere(pred_surface), np.argwhere(ref_surface)
-    if not (len(pred_voxels) and len(ref_voxels)):
-        return SurfaceDistances(np.full(len(pred_voxels), np.inf), np.full(len(ref_voxels), np.inf))
-    return SurfaceDistances(
-        _to_surface(pred_voxels, ref_surface, ref_voxels, spacing),
-        _to_surface(ref_voxels, pred_surface, pred_voxels, spacing),
+    cut = (0, box[1], box[2]) if single and planar is not False else box
+    return _Pair(
+        prediction[cut], reference[cut], None if ignored is None else ignored[cut], steps[3 - prediction[cut].ndim :]
     )
 
 
-def _to_surface(
-    voxels: npt.NDArray[np.intp], target: Mask, target_voxels: npt.NDArray[np.intp], spacing: Floats
-) -> Floats:
-    """Measure how far voxels, as indices (n, axes), are from the marked voxels of a mask."""
+def _voxel_distances(pair: _Pair) -> SurfaceDistances:
+    pred, ref = (_surface_indices(mask, pair.ignored) for mask in (pair.prediction, pair.reference))
+    if not (len(pred) and len(ref)):
+        return SurfaceDistances(np.full(len(pred), np.inf), np.full(len(ref), np.inf))
+    shape = pair.reference.shape
+    return SurfaceDistances(
+        _to_surface(pred, ref, shape, pair.spacing),
+        _to_surface(ref, pred, shape, pair.spacing),
+    )
+
+
+def _surface_indices(mask: Mask, ignored: Mask | None) -> Indices:
+    """Return the surface voxels of a mask as indices (n, axes), looking at the box of this mask alone."""
+    box = mask_box(mask) if ignored is None else grown_box(mask_box(mask), mask.shape)
+    found = np.argwhere(surface_voxels(mask[box], ignored=None if ignored is None else ignored[box]))
+    found += [side.start for side in box]
+    return found
+
+
+def _to_surface(voxels: Indices, target: Indices, shape: tuple[int, ...], spacing: Floats) -> Floats:
+    """Measure how far voxels are from those of a surface, both as indices (n, axes) in a box of some shape."""
     distances = np.zeros(len(voxels))
+    marked = np.zeros(shape, dtype=np.bool_)  # memory that is not touched, between far masks, is not used
+    marked[tuple(target.T)] = True
     # Voxels of both surfaces are at 0, which the map may give as 5e-6 because it holds 32 bits.
-    apart = np.flatnonzero(~target[tuple(voxels.T)])
-    if target.size > MAP_VOXELS * (len(apart) + len(target_voxels)):
-        tree = cKDTree(target_voxels * spacing)
+    apart = np.flatnonzero(~marked[tuple(voxels.T)])
+    if marked.size > MAP_VOXELS * (len(apart) + len(target)):
+        tree = cKDTree(target * spacing, leafsize=32, balanced_tree=False)  # a tenth faster on voxel grids
         distances[apart], _ = tree.query(voxels[apart] * spacing, distance_upper_bound=NEAR * spacing.max())
         apart = np.flatnonzero(np.isinf(distances))
-        if target.size > MAP_VOXELS_FAR * len(apart):
+        if marked.size > MAP_VOXELS_FAR * len(apart):
             distances[apart], _ = tree.query(voxels[apart] * spacing)
             return distances
     if len(apart):
-        distances[apart] = _distance_map(target, spacing)[tuple(voxels[apart].T)]
+        distances[apart] = _mapped_distances(marked, spacing, tuple(voxels[apart].T))
     return distances
 
 
-def _distance_map(surface: Mask, spacing: Floats) -> npt.NDArray[np.float32]:
-    """Map the distance of every voxel to the nearest surface voxel, in mm."""
+def _mapped_distances(surface: Mask, spacing: Floats, where: Mask | tuple[npt.NDArray[np.intp], ...]) -> Floats:
+    """Map the distances of all voxels to the nearest marked one, and return those of some, in mm."""
     # The filter measures from the rim of what it is given. Each surface voxel is rim, having a neighbour that is none;
     # at the edge of the box that neighbour has to be added.
     image = sitk.GetImageFromArray(np.pad(surface, 1).view(np.uint8))
     # Positions are held in single precision: with the finest step as the unit, those along its axes are exact.
     unit = float(spacing.min())
     image.SetSpacing([float(step) / unit for step in spacing[::-1]])
-    found = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    del image
-    array: npt.NDArray[np.float32] = sitk.GetArrayFromImage(found)
-    np.abs(array, out=array)
-    array *= unit
-    return array[(slice(1, -1),) * array.ndim]
+    method = sitk.SignedMaurerDistanceMapImageFilter()
+    method.SquaredDistanceOff()
+    method.UseImageSpacingOn()
+    # More threads gain little, and they wait for each other for long where other cases are measured at the same time.
+    method.SetNumberOfThreads(1)
+    method.SetNumberOfWorkUnits(1)
+    image = method.Execute(image)
+    distances: Floats = sitk.GetArrayViewFromImage(image)[(slice(1, -1),) * surface.ndim][where].astype(np.float64)
+    return np.abs(distances, out=distances) * unit
 
 
-def _boundary_region(mask: Mask, spacing: Floats, limit: float) -> Mask:
-    region = surface_voxels(mask)
+def _boundary_region(mask: Mask, pair: _Pair, limit: float) -> Mask:
+    region = surface_voxels(mask, ignored=pair.ignored)
     if limit > 0 and region.any():
-        region |= mask & (_distance_map(region, spacing) <= limit)
+        region[mask] = _mapped_distances(region, pair.spacing, mask) <= limit
     return region
 
 
-def _mesh_distances(pred: Mask, ref: Mask, spacing: Floats) -> SurfaceDistances:
-    pred_mesh, ref_mesh = triangles_around(pred) * spacing, triangles_around(ref) * spacing
+def _mesh_distances(pair: _Pair) -> SurfaceDistances:
+    pred_mesh, ref_mesh = (triangles_around(mask) * pair.spacing for mask in (pair.prediction, pair.reference))
     return SurfaceDistances(
         distances_to_triangles(pred_mesh.mean(axis=1), ref_mesh),
         distances_to_triangles(ref_mesh.mean(axis=1), pred_mesh),

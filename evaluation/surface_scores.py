@@ -46,7 +46,10 @@ class SurfaceDistances:
 
     @property
     def empty(self) -> str:
-        """Which mask has no surface: ``none``, ``ref``, ``pred`` or ``both``."""
+        """Which mask has no surface: ``none``, ``ref``, ``pred`` or ``both``.
+
+        This is about surfaces: a mask all whose neighbours are ignored has voxels, but no surface.
+        """
         if not self.to_prediction.size:
             return "ref" if self.to_reference.size else "both"
         return "none" if self.to_reference.size else "pred"

@@ -37,7 +37,10 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     },
     "stack": Verb("nnunet_ext.cli.stack", "Several label maps per case to one dataset with joint labels."),
     "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
-    "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class."),
+    "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class, and a report."),
+    "overlay": Verb("evaluation.overlay", "Pictures of labels and predictions as outlines, worst cases first."),
+    "phase_fractions": Verb("evaluation.phase_fractions", "Share of every class in every predicted scan."),
+    "curves": Verb("evaluation.curves", "Training curves of a model over its folds, as tables and figures."),
 }
 
 
@@ -66,9 +69,9 @@ def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], words: lis
 
 def _usage(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]]) -> str:
     rows = [
-        f"  {name:<14} {chosen.summary}"
+        f"  {name:<15} {chosen.summary}"
         if isinstance(chosen, Verb)
-        else f"  {name:<14} One of: {', '.join(chosen)}. '{prog} {name} --help' says more."
+        else f"  {name:<15} One of: {', '.join(chosen)}. '{prog} {name} --help' says more."
         for name, chosen in verbs.items()
     ]
     return "\n".join([f"usage: {prog} <one of the following> …", "", *rows])

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import evaluation.evaluate
-from evaluation.evaluate import main, parse_predictions
+from evaluation.arguments import parse_predictions
+from evaluation.evaluate import main
+from evaluation.metrics import choose_metrics
 from nnunet_ext.errors import InputError
 from tests.evaluation.label_folders import read_table, write_dataset_json, write_folder
 
+METRIC_NAMES = [metric.name for metric in choose_metrics(["all"])]
 REF = np.zeros((2, 4, 4), np.uint8)
 REF[0, 0] = 1
 REF[1, 0, :2] = 2
@@ -37,7 +40,10 @@ def dataset(tmp_path):
 def test_tables_and_summary(tmp_path, capsys):
     g, p, out = dataset(tmp_path)
     assert main(["-p", p, "-g", g, "-o", out, "-np", "1"]) == 0
-    assert "stone  Dice    1  0.0000  nan  0.0000" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split()[:4] == ["model", "class", "Dice", "IoU"]
+    assert printed[3].split()[:4] == ["prediction", "stone", "0.0000", "0.0000"]
+    assert printed[3].split()[-2:] == ["1", "0"]
 
     rows = read_table(tmp_path / "out" / "cases.csv")
     assert list(rows[0]) == ["model", "case", "task", "class", "metric", "value", "empty"]
@@ -48,8 +54,9 @@ def test_tables_and_summary(tmp_path, capsys):
         ("prediction", "y", "", "stone", "Dice", "nan", "both"),
     ]
     summary = read_table(tmp_path / "out" / "summary.csv")
-    assert [row["metric"] for row in summary] == ["Dice", "IoU", "Dice", "IoU"]
-    stone = summary[2]
+    metrics = [row["metric"] for row in summary]
+    assert metrics == 2 * [name for name in METRIC_NAMES if name != "front_error"]
+    stone = summary[len(metrics) // 2]
     assert (stone["class"], stone["n"], stone["n_empty_pred"], stone["n_empty_both"]) == (
         "stone",
         "1",
@@ -113,7 +120,9 @@ def test_several_models_in_parallel(tmp_path):
     assert models["good"]["foreground_mean"]["Dice"] == 1
     assert models["p"]["mean"]["1"]["Dice"] == pytest.approx(0.4)
     rows = read_table(tmp_path / "out" / "cases.csv")
-    assert [row["model"] for row in rows].count("good") == 8
+    assert [row["model"] for row in rows if row["metric"] == "Dice"] == 4 * ["good"] + 4 * ["p"]
+    compared = read_table(tmp_path / "out" / "comparison.csv")
+    assert {(row["first"], row["second"]) for row in compared} == {("good", "p")}
 
 
 def test_one_model_is_named_as_asked(tmp_path):
@@ -153,7 +162,7 @@ def test_runs_as_a_script_with_processes(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in Path(out).iterdir()) == [
-        *("cases.csv", "manifest.json", "summary.csv", "summary.json")
+        *("cases.csv", "manifest.json", "report.html", "summary.csv", "summary.json")
     ]
 
 
@@ -163,9 +172,101 @@ def test_help_imports_nothing_heavy():
         "from evaluation.evaluate import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('numpy', 'SimpleITK', 'torch', 'nnunetv2', 'tqdm') if name in sys.modules])"
+        "heavy = ('numpy', 'scipy', 'SimpleITK', 'torch', 'nnunetv2', 'tqdm', 'jinja2', 'matplotlib')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
     assert time.monotonic() - start < 5
+
+
+def options(tmp_path, *more):
+    g, p, out = dataset(tmp_path)
+    return ["-p", p, "-g", g, "-o", out, "-np", "1", *more]
+
+
+def values(tmp_path, metric, class_name="stone"):
+    rows = read_table(tmp_path / "out" / "summary.csv")
+    return [row for row in rows if row["metric"] == metric and row["class"] == class_name]
+
+
+def test_a_missed_class_counts_the_diagonal_unless_told_otherwise(tmp_path):
+    assert main(options(tmp_path, "--metrics", "HD")) == 0
+    (row,) = values(tmp_path, "HD")
+    # Spacing 3, 2, 1 mm along z, y, x; case y has no stone at all, which counts 0.
+    assert float(row["mean"]) == pytest.approx(np.hypot(np.hypot(2 * 3, 4 * 2), 4 * 1) / 2)
+    assert (row["n"], row["n_raw"], row["mean_raw"]) == ("2", "1", "0.0")
+    assert main(options(tmp_path / "second", "--metrics", "HD", "--penalty", "9")) == 0
+    assert values(tmp_path / "second", "HD")[0]["mean"] == "4.5"
+    raw = [row["value"] for row in read_table(tmp_path / "out" / "cases.csv") if row["class"] == "stone"]
+    assert raw == ["nan", "0.0"]
+
+
+def test_groups_come_from_tables_and_names(tmp_path):
+    table = tmp_path / "cases.csv"
+    table.write_text("case,site\nx,north\ny,south\n")
+    assert main(options(tmp_path, "--group-by", f"{table}:site", "letter=^.", "--metrics", "Dice")) == 0
+    rows = values(tmp_path, "Dice", "root")
+    assert [(row["grouping"], row["group"], row["mean"]) for row in rows] == [
+        ("all", "all", "0.4"),
+        ("site", "north", "0.4"),
+        ("site", "south", "nan"),
+        ("letter", "x", "0.4"),
+        ("letter", "y", "nan"),
+    ]
+    inputs = json.loads((tmp_path / "out" / "manifest.json").read_text())["inputs"]
+    assert str(table) in {record["path"] for record in inputs}
+    table.write_text("case,site\nx,north\n")
+    before = (tmp_path / "out" / "summary.csv").read_bytes()
+    assert main([*options(tmp_path / "b"), "--group-by", f"{table}:site"]) == 1
+    assert not (tmp_path / "b" / "out").exists()
+    assert (tmp_path / "out" / "summary.csv").read_bytes() == before
+
+
+def test_tolerances_surfaces_and_boundaries_reach_the_files(tmp_path):
+    more = ["--tolerances", "0.5", "3", "--surface", "mesh", "--boundary-distance", "2.5", "--worst", "0"]
+    assert main(options(tmp_path, *more)) == 0
+    metrics = {row["metric"] for row in read_table(tmp_path / "out" / "cases.csv")}
+    assert {"NSD_0.5mm", "NSD_3mm"} < metrics
+    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert content["surface"] == "mesh"
+    arguments = json.loads((tmp_path / "out" / "manifest.json").read_text())["arguments"]
+    assert arguments["tolerances"] == [0.5, 3.0]
+    assert arguments["boundary_distance"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--penalty", "-1"], "penalty is -1.0; expected a number of mm from 0"),
+        (["--boundary-distance", "nan"], "boundary distance is nan"),
+        (["--tolerances", "-2"], "tolerances"),
+        (["--worst", "-1"], "worst cases is -1"),
+        (["--lines", "river"], "--lines: ['river']"),
+        (["--group-by", "("], "("),
+    ],
+)
+def test_unusable_options_write_nothing(tmp_path, capsys, more, message):
+    assert main(options(tmp_path, *more)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_confusion_matrix_counts_every_annotated_voxel(tmp_path):
+    assert main(options(tmp_path, "--metrics", "Dice")) == 0
+    (matrix,) = json.loads((tmp_path / "out" / "summary.json").read_text())["confusion"]
+    assert matrix["names"] == ["background", "root", "stone"]
+    assert matrix["counts"] == [[22 + 32, 4, 0], [2, 2, 0], [2, 0, 0]]
+
+
+def test_the_report_shows_the_worst_case_with_its_image(tmp_path):
+    g, p, out = dataset(tmp_path)
+    write_folder(tmp_path / "i", {"x_0000": REF * 40, "y_0000": REF})
+    assert main(["-p", p, "-g", g, "-o", out, "-np", "1", "--images", str(tmp_path / "i"), "--worst", "1"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "mean Dice 0.200" in page
+    (tmp_path / "i" / "x_0000.nii.gz").unlink()
+    assert main(["-p", p, "-g", g, "-o", f"{out}2", "-np", "1", "--images", str(tmp_path / "i")]) == 1
+    assert not Path(f"{out}2").exists()

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from evaluation import histogram as histogram_module
 from evaluation.histogram import counts_of, joint_histogram
-from evaluation.overlap import Counts, dice, iou
+from evaluation.overlap import Counts, dice, iou, precision, recall, relative_volume_difference, specificity
 from nnunet_ext.errors import InputError
 
 LABELS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=st.integers(0, 3))
@@ -41,6 +41,14 @@ def test_ignored_voxels_count_nowhere():
     assert counts([1, 9, 9, 0], [1, 1, 0, 9], ignore=9) == Counts(tp=1, tn=1)
 
 
+def test_other_scores_by_hand():
+    found = Counts(tp=6, fp=2, fn=3, tn=8)
+    assert (precision(found), recall(found), specificity(found)) == (6 / 8, 6 / 9, 8 / 10)
+    assert relative_volume_difference(found, 2.0) == pytest.approx((8 - 9) / 9)
+    assert math.isnan(specificity(Counts(tp=3, fn=2)))
+    assert specificity(Counts(fn=2, tn=3)) == 1
+
+
 @pytest.mark.parametrize(
     ("found", "empty", "score"),
     [
@@ -53,7 +61,7 @@ def test_ignored_voxels_count_nowhere():
 def test_empty_masks(found, empty, score):
     assert found.empty == empty
     assert dice(found) == pytest.approx(score, nan_ok=True)
-    assert iou(found) == pytest.approx(score, nan_ok=True)
+    assert [f(found) for f in (iou, precision, recall)] == pytest.approx([score] * 3, nan_ok=True)
 
 
 def test_values_far_apart_and_negative():

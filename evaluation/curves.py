@@ -1,0 +1,225 @@
+"""The command ``curves``: training curves of models over their folds, as tables and as a figure."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_ext.command import run_command
+from nnunet_ext.errors import InputError, OutputExistsError
+from nnunet_ext.files import refuse_existing, written_when_complete
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evaluation.training_curves import MeanRow, ValueRow
+    from evaluation.training_folders import FoldCurves
+
+DESCRIPTION = "Draw training curves from logs and checkpoints: losses, pseudo Dice, learning rate, time per epoch."
+FORMATS = ("png", "pdf", "svg")
+TABLES = ("curves.csv", "curves_mean.csv")
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What was read and written.
+
+    Parameters
+    ----------
+    folds
+        Curves of every fold.
+    mean
+        The rows of curves_mean.csv.
+    notes
+        What was left out of the files, and why.
+    """
+
+    folds: tuple[FoldCurves, ...]
+    mean: tuple[MeanRow, ...]
+    notes: tuple[str, ...]
+
+
+def curves(
+    models: Mapping[str, Path | Sequence[Path]],
+    output: Path,
+    *,
+    folds: Sequence[str | int] | None = None,
+    formats: Sequence[str] = ("png",),
+    overwrite: bool = False,
+) -> TrainingCurves:
+    """Read the training curves of models and write curves.csv, curves_mean.csv and a figure.
+
+    Parameters
+    ----------
+    models
+        By name, the folder of a trained model with ``fold_0`` and so on in it, or one or more folders of folds.
+    output
+        Folder to write.
+    folds
+        Folds to read: numbers or ``all``. Default: those with a number, or else ``fold_all``.
+    formats
+        Formats of the figure: ``png``, ``pdf``, ``svg``.
+    overwrite
+        Whether the output of an earlier call may be replaced.
+
+    Returns
+    -------
+    TrainingCurves
+        All curves, their mean over the folds, and notes.
+
+    Raises
+    ------
+    BadCasesError
+        With every folder and fold that has no curves; nothing is written then.
+    InputError
+        If no model or an unknown format is given, or the output holds an input.
+    OutputExistsError
+        If the output is there and may not be replaced.
+    """
+    from evaluation.curves_figure import save_figure
+    from evaluation.training_curves import MeanRow, ValueRow, mean_rows, value_rows
+    from evaluation.training_folders import read_models
+
+    folders = {name: [Path(given)] if isinstance(given, (str, Path)) else list(given) for name, given in models.items()}
+    output = Path(output)
+    _check_request(folders, formats)
+    _check_output(output, [folder for given in folders.values() for folder in given], overwrite=overwrite)
+    read, notes = read_models(folders, None if folds is None else [str(fold) for fold in folds])
+    mean = mean_rows(read)
+    with written_when_complete(output, overwrite=overwrite) as partial:
+        partial.mkdir()
+        _write_csv(partial / TABLES[0], ValueRow, value_rows(read))
+        _write_csv(partial / TABLES[1], MeanRow, mean)
+        save_figure(read, mean, [partial / f"curves.{name}" for name in formats])
+    return TrainingCurves(tuple(read), tuple(mean), tuple(notes))
+
+
+def parse_models(values: Sequence[str]) -> dict[str, list[Path]]:
+    """Read ``[NAME=]FOLDER`` arguments.
+
+    Parameters
+    ----------
+    values
+        The text before the first ``=`` is a name unless it holds a path separator, or the whole is a folder.
+
+    Returns
+    -------
+    dict
+        Folders by name. Without a name, a model is called as its folder; folds of one model are put together.
+
+    Raises
+    ------
+    InputError
+        If a name is empty, or two models have the same one.
+    """
+    from evaluation.training_folders import is_fold
+
+    models: dict[str, list[Path]] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or "/" in name or os.sep in name or Path(value).is_dir():
+            resolved = Path(value).resolve()
+            name, text = (resolved.parent if is_fold(resolved) else resolved).name, value
+        if not name or not text:
+            message = f"-i {value}: expected a name before and a folder after '='"
+            raise InputError(message)
+        folder = Path(text)
+        others = models.setdefault(name, [])
+        if any(not _folds_of_one_model(other, folder) for other in others):
+            message = f"-i: {others[0]} and {folder} both are model {name!r}; name them, as in -i NAME=FOLDER"
+            raise InputError(message)
+        others.append(folder)
+    return models
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of ``curves``."""
+    parser.add_argument(
+        "-i",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="[NAME=]MODEL_FOLDER",
+        help="folder of a trained model (nnUNetTrainer__nnUNetPlans__2d), or of one of its folds; several are compared",
+    )
+    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "-f", nargs="+", type=_fold, metavar="FOLD", help="folds: numbers or all (default: those with a number)"
+    )
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["png"], help="of the figure (default: png)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the curves that the arguments name, and print what was found."""
+    found = curves(parse_models(args.i), args.o, folds=args.f, formats=args.format, overwrite=args.overwrite)
+    for note in found.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    for fold in found.folds:
+        last = max(fold.epochs)
+        print(f"{fold.model}, fold {fold.fold}: {len(fold.epochs)} epochs, last {last}, from {', '.join(fold.sources)}")
+    print(f"written: {args.o}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command("curves", DESCRIPTION, add_arguments, run, argv)
+
+
+def _fold(text: str) -> str:
+    """Accept ``0``, ``all`` and ``fold_0``."""
+    fold = text.removeprefix("fold_")
+    if fold != "all" and not fold.isdecimal():
+        message = f"expected the number of a fold, or all, found {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return fold if fold == "all" else str(int(fold))
+
+
+def _folds_of_one_model(first: Path, second: Path) -> bool:
+    """Return whether these are two different folds of one model."""
+    from evaluation.training_folders import is_fold
+
+    first, second = first.resolve(), second.resolve()
+    return first != second and first.parent == second.parent and is_fold(first) and is_fold(second)
+
+
+def _check_request(models: Mapping[str, Sequence[Path]], formats: Sequence[str]) -> None:
+    if not models:
+        message = "no models given"
+        raise InputError(message)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        message = f"formats {unknown} are unknown, expected some of {list(FORMATS)}"
+        raise InputError(message)
+
+
+def _check_output(output: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse an output that holds an input, or whose replacement would remove more than earlier curves."""
+    for folder in inputs:
+        if folder.resolve().is_relative_to(output.resolve()):
+            message = f"{output}: the output would replace the input {folder}; choose another folder"
+            raise InputError(message)
+    refuse_existing([output], overwrite=overwrite)
+    if not os.path.lexists(output):
+        return
+    ours = {*TABLES, *(f"curves.{name}" for name in FORMATS)}
+    others = [path for path in output.iterdir() if path.name not in ours] if output.is_dir() else [output]
+    if others:
+        message = f"{others[0]} was not written by this command and is not replaced; choose another output"
+        raise OutputExistsError(message)
+
+
+def _write_csv(path: Path, kind: type[ValueRow | MeanRow], rows: Sequence[ValueRow | MeanRow]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(kind)])
+        writer.writerows(map(astuple, rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
