@@ -17,8 +17,8 @@ from nnunet_ext.files import refuse_existing, written_when_complete
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from evaluation.training_curves import MeanRow, ValueRow
-    from evaluation.training_folders import FoldCurves
+    from evaluation.training.folders import FoldCurves
+    from evaluation.training.rows import MeanRow, ValueRow
 
 DESCRIPTION = "Draw training curves from logs and checkpoints: losses, pseudo Dice, learning rate, time per epoch."
 FORMATS = ("png", "pdf", "svg")
@@ -81,9 +81,9 @@ def curves(
     OutputExistsError
         If the output is there and may not be replaced.
     """
-    from evaluation.curves_figure import save_figure
-    from evaluation.training_curves import MeanRow, ValueRow, mean_rows, value_rows
-    from evaluation.training_folders import read_models
+    from evaluation.training.figure import save_figure
+    from evaluation.training.folders import read_models
+    from evaluation.training.rows import MeanRow, ValueRow, mean_rows, value_rows
 
     folders = {name: [Path(given)] if isinstance(given, (str, Path)) else list(given) for name, given in models.items()}
     output = Path(output)
@@ -117,7 +117,7 @@ def parse_models(values: Sequence[str]) -> dict[str, list[Path]]:
     InputError
         If a name is empty, or two models have the same one.
     """
-    from evaluation.training_folders import is_fold
+    from evaluation.training.folders import is_fold
 
     models: dict[str, list[Path]] = {}
     for value in values:
@@ -182,7 +182,7 @@ def _fold(text: str) -> str:
 
 def _folds_of_one_model(first: Path, second: Path) -> bool:
     """Return whether these are two different folds of one model."""
-    from evaluation.training_folders import is_fold
+    from evaluation.training.folders import is_fold
 
     first, second = first.resolve(), second.resolve()
     return first != second and first.parent == second.parent and is_fold(first) and is_fold(second)

@@ -304,7 +304,7 @@ def _groupings(group_by: Sequence[str], pairs: Sequence[Pair]) -> list[Grouping]
 
 def _images(folder: Path | None, pairs: Sequence[Pair]) -> dict[str, Path]:
     """Find the images; raise ``BadCasesError`` with all that are missing or do not fit."""
-    from evaluation.images import find_images
+    from evaluation.pictures.images import find_images
 
     if folder is None:
         return {}
@@ -355,8 +355,8 @@ def _summarise(
 def _report(
     found: Evaluation, images: Mapping[str, Path], made_of: Mapping[str, Any], *, worst: int, processes: int
 ) -> str:
-    from evaluation.report import report_html
-    from evaluation.worst_cases import draw_worst_cases, worst_cases
+    from evaluation.report.page import report_html
+    from evaluation.report.worst_cases import draw_worst_cases, worst_cases
 
     pictures = draw_worst_cases(worst_cases(found.cases, worst), found.label_set, images, processes=processes)
     title = "Evaluation of " + ", ".join(found.confusions)

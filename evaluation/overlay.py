@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.arguments import add_class_flags, add_prediction_flag, add_process_flag, parse_predictions
-from evaluation.case_picture import CaseSurvey, Overlay, case_overlay, draw_slice, slice_title, survey_case
 from evaluation.folders import check_output_folder, raise_problems
 from evaluation.labels import choose_labels, find_declaration
+from evaluation.pictures.case_picture import CaseSurvey, Overlay, case_overlay, draw_slice, slice_title, survey_case
 from nnunet_ext.command import run_command
 from nnunet_ext.errors import InputError, NnunetExtError
 
@@ -222,8 +222,8 @@ def _checked_pairs(
         With all that does not fit.
     """
     from evaluation.grids import grid_problems
-    from evaluation.images import find_images
     from evaluation.pairs import find_pairs
+    from evaluation.pictures.images import find_images
 
     pairs, problems = find_pairs(predictions, labels, subset=subset)
     unfit = {pair.reference: grid_problems(pair) or _axis_problems(pair, axis) for pair in pairs}

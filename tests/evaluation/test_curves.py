@@ -11,11 +11,11 @@ import pytest
 
 import evaluation.curves
 from evaluation.curves import curves, main, parse_models
-from evaluation.training_curves import curve_order, mean_rows
-from evaluation.training_folders import FoldCurves, read_models
-from evaluation.training_logs import LOG_VARIANCE, Curve
+from evaluation.training.folders import FoldCurves, read_models
+from evaluation.training.logs import LOG_VARIANCE, Curve
+from evaluation.training.rows import curve_order, mean_rows
 from nnunet_ext.errors import BadCasesError, InputError
-from tests.evaluation.model_folders import (
+from tests.evaluation.training.model_folders import (
     STAMP,
     epoch_lines,
     nnunet_logging,
@@ -363,7 +363,7 @@ def test_a_failing_figure_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("evaluation.curves_figure.save_figure", fail)
+    monkeypatch.setattr("evaluation.training.figure.save_figure", fail)
     with pytest.raises(RuntimeError, match="no ink"):
         curves({"m": model_of_two_folds(tmp_path)}, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [MODEL]

@@ -12,10 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from evaluation.case_picture import survey_case
 from evaluation.labels import LabelSet, ScoredClass
 from evaluation.overlay import case_overlay, main, overlay
 from evaluation.pairs import Pair
+from evaluation.pictures.case_picture import survey_case
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, OutputExistsError
 from nnunet_ext.multitask.joint_labels import JointLabels
 from nnunet_ext.multitask.tasks import Task
@@ -26,7 +26,7 @@ SHAPE = (8, 10, 12)
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch):
-    monkeypatch.setattr("evaluation.contours.FITTING_SIDE", 100)
+    monkeypatch.setattr("evaluation.pictures.contours.FITTING_SIDE", 100)
 
 
 def box(z=slice(2, 7), y=slice(2, 8), x=slice(2, 8), value=1):
@@ -310,7 +310,7 @@ def test_slabs_give_what_the_whole_volume_gives(tmp_path, monkeypatch, axis):
     label_set = LabelSet((ScoredClass("root", (1,)),), None, None, "test")
     pair = Pair("prediction", "bad", predictions["prediction"] / "bad.nii.gz", g / "bad.nii.gz")
     whole = survey_case(pair, label_set=label_set, axis=axis, slices=9)
-    monkeypatch.setattr("evaluation.case_picture.SLAB_VOXELS", 250)
+    monkeypatch.setattr("evaluation.pictures.case_picture.SLAB_VOXELS", 250)
     assert survey_case(pair, label_set=label_set, axis=axis, slices=9) == whole
     assert whole.length == SHAPE["zyx".index(axis)]
     assert whole.mean_dice == pytest.approx(2 / 3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evaluation.metrics import FRONTS
-from evaluation.report_cells import (
+from evaluation.report.cells import (
     MISSING,
     SPACE,
     Cell,

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluation.training_logs import (
+from evaluation.training.logs import (
     EPOCH_TIME,
     LEARNING_RATE,
     MEAN_PSEUDO_DICE,
@@ -20,7 +20,7 @@ from evaluation.training_logs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from evaluation.training_folders import FoldCurves
+    from evaluation.training.folders import FoldCurves
 
 KNOWN_CURVES = (TRAIN_LOSS, VAL_LOSS, PSEUDO_DICE, MEAN_PSEUDO_DICE, LEARNING_RATE, EPOCH_TIME)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evaluation.labels import read_declaration
-from evaluation.training_checkpoints import CHECKPOINTS, CheckpointCurves, merge, newest, read_checkpoint
-from evaluation.training_logs import LOG_PATTERN, PSEUDO_DICE, Curve, Epochs, LoggedTraining, in_order, read_logs
+from evaluation.training.checkpoints import CHECKPOINTS, CheckpointCurves, merge, newest, read_checkpoint
+from evaluation.training.logs import LOG_PATTERN, PSEUDO_DICE, Curve, Epochs, LoggedTraining, in_order, read_logs
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError
 
 if TYPE_CHECKING:

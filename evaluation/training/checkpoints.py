@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evaluation.training_logs import (
+from evaluation.training.logs import (
     EPOCH_TIME,
     LEARNING_RATE,
     MEAN_PSEUDO_DICE,

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from evaluation.training_curves import KNOWN_CURVES, curve_order
-from evaluation.training_logs import (
+from evaluation.training.logs import (
     EPOCH_TIME,
     LEARNING_RATE,
     LOG_VARIANCE,
@@ -17,13 +16,14 @@ from evaluation.training_logs import (
     VAL_LOSS,
     Curve,
 )
+from evaluation.training.rows import KNOWN_CURVES, curve_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from evaluation.training_curves import MeanRow
-    from evaluation.training_folders import FoldCurves
+    from evaluation.training.folders import FoldCurves
+    from evaluation.training.rows import MeanRow
 
 COLUMN_WIDTH, HEIGHT, PLAIN_HEIGHT = 4.2, 2.2, 1.4
 """Size of a panel in inches."""

@@ -15,9 +15,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from evaluation.metrics import SURFACE
-from evaluation.report_cells import models_of
-from evaluation.report_figures import PALETTE, box_plots, png_uri, printable
-from evaluation.report_tables import (
+from evaluation.report.cells import models_of
+from evaluation.report.figures import PALETTE, box_plots, png_uri, printable
+from evaluation.report.tables import (
     EXACT_COUNTS,
     case_table,
     comparison_table,
@@ -132,7 +132,7 @@ def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation"),
+        loader=jinja2.PackageLoader("evaluation.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalized,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.overlap import dice
 from evaluation.pairs import Pair
-from evaluation.report import WorstCase
+from evaluation.report.page import WorstCase
 from evaluation.summaries import by_model, mean_of
 from nnunet_ext.jobs import run_jobs
 

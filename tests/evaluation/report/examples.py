@@ -14,7 +14,7 @@ from evaluation.groups import Grouping
 from evaluation.labels import LabelSet, ScoredClass
 from evaluation.metrics import choose_metrics
 from evaluation.overlap import Counts, dice, iou
-from evaluation.report import WorstCase
+from evaluation.report.page import WorstCase
 from evaluation.results import CaseScores, ClassScores, Evaluation
 from evaluation.summaries import comparison_rows, summary_rows
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.training_logs import (
+from evaluation.training.logs import (
     EPOCH_TIME,
     LEARNING_RATE,
     LOG_VARIANCE,
@@ -22,7 +22,7 @@ from evaluation.training_logs import (
     parse_log,
     read_logs,
 )
-from tests.evaluation.model_folders import HEAD, STAMP, epoch_lines, write_log, write_text
+from tests.evaluation.training.model_folders import HEAD, STAMP, epoch_lines, write_log, write_text
 
 LOSS = Curve(TRAIN_LOSS)
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from evaluation.caption import LegendEntry
-    from evaluation.contours import LineColors
     from evaluation.labels import LabelSet
     from evaluation.pairs import Pair
-    from evaluation.slices import View
+    from evaluation.pictures.caption import LegendEntry
+    from evaluation.pictures.contours import LineColors
+    from evaluation.pictures.slices import View
 
 SLAB_VOXELS = 2**22
 """Voxels of a slab, about; the memory of a process is some dozens of bytes times this."""
@@ -123,7 +123,7 @@ def survey_case(pair: Pair, *, label_set: LabelSet, axis: str = "z", slices: int
     import numpy as np
 
     from evaluation.histogram import counts_of, joint_histogram
-    from evaluation.slices import AXES, SliceCounts, count_slices, worst_slices
+    from evaluation.pictures.slices import AXES, SliceCounts, count_slices, worst_slices
     from nnunet_ext.imageio.sidecar import open_with_sidecar
 
     histogram: Counter[tuple[int, int]] = Counter()
@@ -190,8 +190,8 @@ def draw_slice(
     InputError
         If a file cannot be read, or shapes differ.
     """
-    from evaluation.caption import with_caption, with_sides
-    from evaluation.contours import line_colors, overlay_picture
+    from evaluation.pictures.caption import with_caption, with_sides
+    from evaluation.pictures.contours import line_colors, overlay_picture
 
     pair = survey.pair
     view, spacing = _view(pair.reference, axis)
@@ -222,7 +222,7 @@ def slice_title(survey: CaseSurvey, index: int, axis: str) -> tuple[str, str]:
 
 def _view(path: Path, axis: str) -> tuple[View, tuple[float, float]]:
     """Return how to turn slices of a volume, and their spacing before it is turned."""
-    from evaluation.slices import AXES, View, radiological_view
+    from evaluation.pictures.slices import AXES, View, radiological_view
     from nnunet_ext.imageio.grid import grid_of
     from nnunet_ext.imageio.sidecar import open_with_sidecar
 
@@ -236,7 +236,7 @@ def _view(path: Path, axis: str) -> tuple[View, tuple[float, float]]:
 
 
 def _slice_of(path: Path, case: str, axis: str, index: int) -> NDArray[Any]:
-    from evaluation.slices import AXES, read_slice
+    from evaluation.pictures.slices import AXES, read_slice
     from nnunet_ext.imageio.sidecar import open_with_sidecar
 
     with open_with_sidecar(path, case) as volume:
@@ -257,8 +257,8 @@ def _legend(
     """Explain the lines, the classes that are in the picture, and what is not annotated in it."""
     import numpy as np
 
-    from evaluation.caption import INK, LegendEntry
-    from evaluation.contours import ignored_voxels
+    from evaluation.pictures.caption import INK, LegendEntry
+    from evaluation.pictures.contours import ignored_voxels
 
     values = {value for labels in (reference, prediction) for value in np.unique(labels).tolist()}
     shown = [

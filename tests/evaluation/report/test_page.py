@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import evaluation.report_tables as tables
+import evaluation.report.tables as tables
 from evaluation.confusion import Confusion
 from evaluation.metrics import choose_metrics
 from evaluation.overlap import Counts
-from evaluation.report import report_html
-from evaluation.report_cells import MISSING, models_of, number
-from evaluation.report_figures import box_plots, printable
-from evaluation.report_tables import confusion_cells
+from evaluation.report.cells import MISSING, models_of, number
+from evaluation.report.figures import box_plots, printable
+from evaluation.report.page import report_html
+from evaluation.report.tables import confusion_cells
 from evaluation.results import CaseScores, ClassScores, Evaluation
 from evaluation.summaries import comparison_rows, summary_rows
-from tests.evaluation.report_examples import HOSTILE, STUDY_METRICS, Page, evaluation, label_set, worst_cases
+from tests.evaluation.report.examples import HOSTILE, STUDY_METRICS, Page, evaluation, label_set, worst_cases
 
 THIN = "\u202f"
 

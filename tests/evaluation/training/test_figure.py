@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from evaluation.curves_figure import draw, panels
-from evaluation.training_curves import mean_rows
-from evaluation.training_folders import FoldCurves
-from evaluation.training_logs import Curve
+from evaluation.training.figure import draw, panels
+from evaluation.training.folders import FoldCurves
+from evaluation.training.logs import Curve
+from evaluation.training.rows import mean_rows
 
 LOSSES = [Curve("train_loss"), Curve("val_loss")]
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.training_checkpoints import CheckpointCurves, curves_of, merge, newest, read_checkpoint
-from evaluation.training_logs import (
+from evaluation.training.checkpoints import CheckpointCurves, curves_of, merge, newest, read_checkpoint
+from evaluation.training.logs import (
     EPOCH_TIME,
     LEARNING_RATE,
     LOG_VARIANCE,
@@ -19,7 +19,7 @@ from evaluation.training_logs import (
     Curve,
 )
 from nnunet_ext.errors import InputError
-from tests.evaluation.model_folders import nnunet_logging, write_checkpoint
+from tests.evaluation.training.model_folders import nnunet_logging, write_checkpoint
 
 LOSS = Curve(TRAIN_LOSS)
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.caption import MOST_LINES, SMALLEST_WIDTH, LegendEntry, drawable, with_caption, with_sides
-from evaluation.contours import (
+from evaluation.labels import LabelSet, ScoredClass
+from evaluation.pictures.caption import MOST_LINES, SMALLEST_WIDTH, LegendEntry, drawable, with_caption, with_sides
+from evaluation.pictures.contours import (
     LARGEST_SIDE,
     LINE_WIDTH,
     PLAIN_GREY,
@@ -20,8 +21,7 @@ from evaluation.contours import (
     line_colors,
     overlay_picture,
 )
-from evaluation.labels import LabelSet, ScoredClass
-from evaluation.slices import (
+from evaluation.pictures.slices import (
     SliceCounts,
     count_slices,
     differing_voxels,
@@ -228,7 +228,7 @@ def test_without_difference_the_slice_with_most_labels_or_the_middle():
 
 
 def test_a_slice_is_read_along_any_axis(tmp_path, monkeypatch):
-    monkeypatch.setattr("evaluation.slices.READ_VOXELS", 40)
+    monkeypatch.setattr("evaluation.pictures.slices.READ_VOXELS", 40)
     array = np.random.default_rng(0).integers(0, 100, (5, 4, 6), np.uint8)
     path = write_label(tmp_path / "a.nii.gz", array)
     for axis in range(3):

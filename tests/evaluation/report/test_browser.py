@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.report import report_html
-from tests.evaluation.report_examples import HOSTILE, Page, evaluation, worst_cases
+from evaluation.report.page import report_html
+from tests.evaluation.report.examples import HOSTILE, Page, evaluation, worst_cases
 
 if TYPE_CHECKING:
     from pathlib import Path

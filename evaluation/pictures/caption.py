@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-    from evaluation.contours import Color, Picture
+    from evaluation.pictures.contours import Color, Picture
 
 INK: Color = (235, 235, 235)
 """Colour of text, and of samples that stand for no class."""

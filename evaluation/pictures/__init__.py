@@ -1,0 +1,1 @@
+"""Pictures of cases: slices with the outlines of labels and predictions."""

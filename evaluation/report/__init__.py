@@ -1,0 +1,1 @@
+"""report.html: tables, figures and the worst cases of an evaluation in one file."""
