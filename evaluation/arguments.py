@@ -58,7 +58,7 @@ def add_prediction_flag(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="[NAME=]PREDICTIONS",
-        help="folder of predictions; several compare models",
+        help="folder of predictions, or of a trained model for the validation of its folds; several compare models",
     )
 
 

@@ -58,7 +58,8 @@ def evaluate(
     Parameters
     ----------
     predictions
-        Folder of predictions of each model, by the model's name.
+        Folder of predictions of each model, by the model's name; that of a trained model stands for the validation
+        folders of its folds, by which cases are then grouped.
     labels
         Folder of the references; files are paired by case name.
     output
@@ -295,11 +296,15 @@ def _pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool) -> li
 
 
 def _groupings(group_by: Sequence[str], pairs: Sequence[Pair]) -> list[Grouping]:
+    from evaluation.folds import grouping_by_fold
     from evaluation.groups import read_grouping
 
     cases = list(dict.fromkeys(pair.case for pair in pairs))
-    groupings = [grouping for text in group_by for grouping in read_grouping(text, cases)]
-    return list({grouping.name: grouping for grouping in groupings}.values())
+    asked = [grouping for text in group_by for grouping in read_grouping(text, cases)]
+    named: dict[str, Grouping] = {}
+    for grouping in (*asked, *grouping_by_fold(pairs)):
+        named.setdefault(grouping.name, grouping)
+    return list(named.values())
 
 
 def _images(folder: Path | None, pairs: Sequence[Pair]) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evaluation.folders import volumes_by_case
+from evaluation.folds import is_validation, predictions_by_case, validations_in
 from nnunet_ext.errors import MissingInputError
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = 
     Parameters
     ----------
     predictions
-        Folder of each model.
+        Folder of each model; that of a trained model stands for the validation folders of its folds.
     labels
         Folder of the references.
     subset
-        Whether references without prediction are left out. They always are for ``fold_X/validation``, where
-        nnU-Net leaves the cases of one fold.
+        Whether references without prediction are left out. They always are for ``fold_X/validation`` and trained
+        models, where nnU-Net leaves the cases of the folds that were trained.
 
     Returns
     -------
@@ -55,13 +56,13 @@ def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = 
     references, problems = volumes_by_case(labels)
     pairs = []
     for model, folder in predictions.items():
-        predicted, doubled = volumes_by_case(folder)
+        predicted, doubled = predictions_by_case(folder)
         problems += doubled
         problems += [
             f"{predicted[case]}: no label of case {case!r} in {labels}"
             for case in sorted(predicted.keys() - references.keys())
         ]
-        if not subset and not _is_fold_validation(folder):
+        if not (subset or is_validation(folder) or validations_in(folder)):
             problems += [
                 f"{references[case]}: no prediction of case {case!r} in {folder}"
                 for case in sorted(references.keys() - predicted.keys())
@@ -71,8 +72,3 @@ def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = 
             for case in sorted(predicted.keys() & references.keys())
         ]
     return pairs, problems
-
-
-def _is_fold_validation(folder: Path) -> bool:
-    resolved = folder.resolve()
-    return resolved.name == "validation" and resolved.parent.name.startswith("fold_")

@@ -17,6 +17,7 @@ from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import COMPONENTS, FRONTS, OVERLAP
 from evaluation.overlap import OVERLAP_METRICS, Counts, relative_volume_difference
 from evaluation.results import ALL_CASES, ComparisonRow, SummaryRow, value_in_means
+from nnunet_ext.imageio import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -192,7 +193,7 @@ def _groups(cases: Sequence[CaseScores], groupings: Sequence[Grouping]) -> Itera
         members: dict[str, list[CaseScores]] = {}
         for case in cases:
             members.setdefault(grouping.of_case[case.case], []).append(case)
-        for group in sorted(members):
+        for group in sorted(members, key=natural_key):
             yield grouping.name, group, members[group]
 
 

@@ -224,6 +224,26 @@ def test_groups_come_from_tables_and_names(tmp_path):
     assert (tmp_path / "out" / "summary.csv").read_bytes() == before
 
 
+def test_a_trained_model_is_scored_by_fold(tmp_path):
+    model = tmp_path / "nnUNetTrainer__nnUNetPlans__2d"
+    cases = {str(number): REF for number in range(4)}
+    g = write_folder(tmp_path / "g", cases | {"not_yet": REF})
+    for fold, members in (("0", "01"), ("10", "2"), ("2", "3"), ("all", "0123")):
+        write_folder(model / f"fold_{fold}" / "validation", dict.fromkeys(members, REF if fold == "0" else PRED))
+    write_dataset_json(model, {"background": 0, "root": 1, "stone": 2})
+    assert main(["-p", str(model), "-g", str(g), "-o", str(tmp_path / "out"), "--metrics", "Dice", "-np", "1"]) == 0
+    assert [(row["grouping"], row["group"], row["n"], row["mean"]) for row in values(tmp_path, "Dice", "root")] == [
+        ("all", "all", "4", "0.7"),
+        ("fold", "0", "2", "1.0"),
+        ("fold", "2", "1", "0.4"),
+        ("fold", "10", "1", "0.4"),
+    ]
+    write_folder(model / "fold_2" / "validation", {"0": PRED})
+    again = ["-p", str(model), "-g", str(g), "-o", str(tmp_path / "again"), "-np", "1"]
+    assert main(again) == 1
+    assert not (tmp_path / "again").exists()
+
+
 def test_tolerances_surfaces_and_boundaries_reach_the_files(tmp_path):
     more = ["--tolerances", "0.5", "3", "--surface", "mesh", "--boundary-distance", "2.5", "--worst", "0"]
     assert main(options(tmp_path, *more)) == 0
