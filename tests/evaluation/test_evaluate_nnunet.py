@@ -63,21 +63,31 @@ def assert_equal(found, expected):
         ({"background": 0, "a": 1, "b": 2, "ignore": 3}, [1, 2], 3),
         ({"background": 0, "whole": [1, 2], "core": [2], "single": 1}, [(1, 2), (2,), 1], None),
         ({"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}, [(1, 2), 2], 3),
+        (
+            {"background": 0, "front/front": [3, 4, 5], "zones/rock": [1, 4], "zones/ice": [2, 5], "ignore": 6},
+            [(3, 4, 5), (1, 4), (2, 5)],
+            6,
+        ),
     ],
+    ids=["plain", "ignore", "regions", "regions-ignore", "tasks"],
 )
 def test_values_are_those_of_nnunet(tmp_path, labels, regions_or_labels, ignore):
-    values = [0, 1, 2] if ignore is None else [0, 1, 2, 3]
+    tasks = {name.split("/")[0]: {} for name in labels if "/" in name}
+    known = sorted({0}.union(*(np.atleast_1d(value).tolist() for value in labels.values())) - {ignore})
+    values = known if ignore is None else [*known, ignore]
     references = {f"case{i}": random_labels(i, values) for i in range(3)}
-    predictions = {f"case{i}": random_labels(10 + i, [0, 1, 2]) for i in range(3)}
+    predictions = {f"case{i}": random_labels(10 + i, known) for i in range(3)}
     references["empty"] = np.zeros_like(references["case0"])
     predictions["empty"] = np.zeros_like(references["case0"])
     references["missed"] = references["case0"]
     predictions["missed"] = np.zeros_like(references["case0"])
     g, p = write_folder(tmp_path / "g", references), write_folder(tmp_path / "p", predictions)
     classes = tmp_path / "classes.json"
-    classes.write_text(json.dumps({"labels": labels}))
+    classes.write_text(json.dumps({"labels": labels, "tasks": tasks}))
 
     evaluate({"prediction": p}, g, tmp_path / "out", classes=classes)
+    written = {path.name for path in (tmp_path / "out").iterdir() if path.stat().st_size}
+    assert written == {"cases.csv", "summary.csv", "summary.json", "report.html", "manifest.json"}
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
     expected = nnunet_summary(g, p, regions_or_labels, ignore, tmp_path / "nnunet.json")
     assert set(expected) == set(PARTS)
