@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.caffe_names import parse_caffe_name
+from nnunet_ext.caffe.names import parse_caffe_name
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
 from nnunet_ext.imageio import ending_of
 

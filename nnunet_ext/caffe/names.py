@@ -17,7 +17,6 @@ COLD_MONTHS_NORTH = frozenset({9, 10, 11, 12, 1, 2, 3})
 _NAME = re.compile(
     r"(?P<glacier>[^_\s]+)_(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})_(?P<satellite>[^_\s]+)"
     r"_(?P<resolution>[0-9]+(?:\.[0-9]+)?)_(?P<quality>[0-9]+)_(?P<orbit>[^_.\s]+)"
-    r"(?:_front|_zones?|_boundary)?"
 )
 
 
@@ -61,6 +60,15 @@ class CaffeName:
         return "unknown"
 
 
+SUFFIXES = ("_front", "_zones", "_zone", "_boundary")
+"""What the names of label maps end with, behind the stem that they share with the image."""
+
+
+def stem_of(name: str) -> str:
+    """Return a name without file ending, and without that which makes it one of a label map."""
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
 def parse_caffe_name(stem: str) -> CaffeName:
     """Read the name of an image, of its front or of its zones.
 
@@ -83,7 +91,7 @@ def parse_caffe_name(stem: str) -> CaffeName:
     ----------
     Gourmelon et al., Calving fronts and where to find them, Earth Syst. Sci. Data 14, 2022.
     """
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(stem_of(stem))
     if match is None:
         message = f"{stem!r} is no name of a CaFFe image; expected {EXPECTED}"
         raise InputError(message)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.caffe_names import CaffeName, parse_caffe_name
+from nnunet_ext.caffe.names import CaffeName, parse_caffe_name
 from nnunet_ext.errors import InputError
 from tests.builders import SHARED_DATA
 

@@ -1,0 +1,1 @@
+"""The CaFFe benchmark of calving fronts: names, grey levels and bounding boxes of its files."""
