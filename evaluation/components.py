@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 """Part of the smallest volume that a component may lack: 3 × 0.1 × 0.1 × 0.1 mm³ and 0.003 differ by rounding."""
 
+TABLE_CELLS = 2**20
+"""Pairs of components for which a table is small; above, and with fewer voxels than pairs, voxels are sorted."""
+
 
 @dataclass(frozen=True)
 class ComponentCounts:
@@ -112,8 +115,7 @@ def count_components(
     min_voxels = min_volume * (1 - ROUNDING) / math.prod(spacing)
     pred, pred_sizes = _components(prediction[box], min_voxels)
     ref, ref_sizes = _components(reference[box], min_voxels)
-    both = (pred > 0) & (ref > 0)
-    pairs, overlap = np.unique(np.stack([ref[both], pred[both]]), axis=1, return_counts=True)
+    pairs, overlap = _overlaps(ref, pred, len(pred_sizes))
     matched = overlap / (ref_sizes[pairs[0]] + pred_sizes[pairs[1]] - overlap) > threshold
     return ComponentCounts(
         n_ref=int(np.count_nonzero(ref_sizes)),
@@ -161,6 +163,23 @@ def _components(mask: npt.NDArray[np.bool_], min_voxels: float) -> tuple[npt.NDA
     if small.any():
         labels[small[labels]] = 0
     return labels, sizes
+
+
+def _overlaps(
+    ref: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], n_pred: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the pairs of components that share voxels, shape (2, n), and how many each pair shares, shape (n,)."""
+    both = (pred > 0) & (ref > 0)
+    codes = ref[both].astype(np.int64) * n_pred + pred[both]
+    if not codes.size:
+        return np.zeros((2, 0), np.int64), np.zeros(0, np.int64)
+    if codes.max() < max(codes.size, TABLE_CELLS):
+        table = np.bincount(codes)
+        found = np.flatnonzero(table)
+        voxels = table[found]
+    else:
+        found, voxels = np.unique(codes, return_counts=True)
+    return np.stack([found // n_pred, found % n_pred]), voxels
 
 
 def _of_empty(counts: ComponentCounts) -> float:
