@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from evaluation.arguments import add_class_flags, add_prediction_flag, add_process_flag, parse_predictions
-from evaluation.folders import check_output_folder, raise_problems
+from evaluation.folders import check_output_folder
 from evaluation.labels import choose_labels, find_declaration
 from evaluation.metrics import ALL, DEFAULT_TOLERANCES, FAMILIES, METRICS, NSD, choose_metrics
 from nnunet_ext.command import run_command
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from evaluation.groups import Grouping
-    from evaluation.labels import LabelSet
-    from evaluation.measure import CaseResult, Request
-    from evaluation.pairs import Pair
     from evaluation.results import Evaluation
 
 DESCRIPTION = "Score predicted label maps against references, per case and class."
@@ -117,6 +113,14 @@ def evaluate(
     from evaluation.manifest import file_records, manifest
     from evaluation.measure import Request
     from evaluation.output import is_output, write_evaluation
+    from evaluation.steps import (
+        checked_images,
+        checked_pairs,
+        make_report,
+        measure,
+        read_groupings,
+        summarise,
+    )
 
     folders = {model: Path(folder) for model, folder in predictions.items()}
     labels, output = Path(labels), Path(output)
@@ -129,11 +133,11 @@ def evaluate(
     label_set = choose_labels(
         declaration=declaration, labels=label_values, background=background, ignore_label=ignore_label, lines=lines
     )
-    pairs = _pairs(folders, labels, subset=subset)
-    groupings = _groupings(group_by, pairs)
-    pictures = _images(images, pairs)
-    results = _measure(pairs, label_set, request, processes=processes)
-    found = _summarise(results, label_set, request, penalty=penalty, groupings=groupings)
+    pairs = checked_pairs(folders, labels, label_set, subset=subset, processes=processes)
+    groupings = read_groupings(group_by, pairs)
+    pictures = checked_images(images, pairs)
+    results = measure(pairs, label_set, request, processes=processes)
+    found = summarise(results, label_set, request, penalty=penalty, groupings=groupings)
     arguments = {
         "predictions": {model: str(folder) for model, folder in folders.items()},
         "labels": str(labels),
@@ -158,7 +162,7 @@ def evaluate(
     files = [record for result in results for record in result.files]
     read = [path for path in (declaration, *(table_of(text) for text in group_by)) if path is not None]
     made_of = manifest(arguments, [*files, *(record for path in read for record in file_records(path))])
-    report = _report(found, pictures, made_of, worst=worst, processes=processes)
+    report = make_report(found, pictures, made_of, worst=worst, processes=processes)
     write_evaluation(output, found, report, made_of, overwrite=overwrite)
     return found
 
@@ -283,89 +287,6 @@ def _check_numbers(
     if worst < 0:
         message = f"the number of worst cases is {worst}; expected 0 or more"
         raise InputError(message)
-
-
-def _pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool) -> list[Pair]:
-    """Pair all files; raise ``BadCasesError`` with all problems of the pairing and of the voxel grids."""
-    from evaluation.grids import grid_problems
-    from evaluation.pairs import find_pairs
-
-    pairs, problems = find_pairs(predictions, labels, subset=subset)
-    raise_problems(problems + [problem for pair in pairs for problem in grid_problems(pair)])
-    return pairs
-
-
-def _groupings(group_by: Sequence[str], pairs: Sequence[Pair]) -> list[Grouping]:
-    from evaluation.folds import grouping_by_fold
-    from evaluation.groups import read_grouping
-
-    cases = list(dict.fromkeys(pair.case for pair in pairs))
-    asked = [grouping for text in group_by for grouping in read_grouping(text, cases)]
-    named: dict[str, Grouping] = {}
-    for grouping in (*asked, *grouping_by_fold(pairs)):
-        named.setdefault(grouping.name, grouping)
-    return list(named.values())
-
-
-def _images(folder: Path | None, pairs: Sequence[Pair]) -> dict[str, Path]:
-    """Find the images; raise ``BadCasesError`` with all that are missing or do not fit."""
-    from evaluation.pictures.images import find_images
-
-    if folder is None:
-        return {}
-    images, problems = find_images(folder, pairs)
-    raise_problems(problems)
-    return images
-
-
-def _measure(pairs: Sequence[Pair], label_set: LabelSet, request: Request, *, processes: int) -> list[CaseResult]:
-    """Measure all cases; raise ``BadCasesError`` with all that cannot be read or hold undeclared values."""
-    from evaluation.cases import measure_cases
-
-    results = measure_cases(pairs, label_set, request, processes=processes)
-    raise_problems([problem for result in results for problem in result.problems])
-    return results
-
-
-def _summarise(
-    results: Sequence[CaseResult],
-    label_set: LabelSet,
-    request: Request,
-    *,
-    penalty: float | None,
-    groupings: Sequence[Grouping],
-) -> Evaluation:
-    from evaluation.confusion import add_confusions, confusions
-    from evaluation.results import Evaluation
-    from evaluation.summaries import comparison_rows, summary_rows
-
-    cases = tuple(result.case for result in results)
-    matrices = {
-        model: tuple(add_confusions(confusions(r.histogram, label_set) for r in results if r.case.model == model))
-        for model in dict.fromkeys(case.model for case in cases)
-    }
-    metrics = request.metrics
-    return Evaluation(
-        label_set,
-        metrics,
-        request.surface,
-        penalty,
-        cases,
-        tuple(summary_rows(cases, label_set, metrics, penalty=penalty, groupings=groupings)),
-        tuple(comparison_rows(cases, label_set, metrics, penalty=penalty)),
-        matrices,
-    )
-
-
-def _report(
-    found: Evaluation, images: Mapping[str, Path], made_of: Mapping[str, Any], *, worst: int, processes: int
-) -> str:
-    from evaluation.report.page import report_html
-    from evaluation.report.worst_cases import draw_worst_cases, worst_cases
-
-    pictures = draw_worst_cases(worst_cases(found.cases, worst), found.label_set, images, processes=processes)
-    title = "Evaluation of " + ", ".join(found.confusions)
-    return report_html(found, pictures, title=title, created=made_of["created"], arguments=made_of["arguments"])
 
 
 def _print_summary(found: Evaluation, output: Path) -> None:

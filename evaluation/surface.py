@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-MAP_VOXELS = 8
+MAP_VOXELS = 6
 """Voxels of a distance map that cost as much as finding one near neighbour in a tree."""
 
 NEAR = 3.0
@@ -268,9 +268,10 @@ def _voxel_distances(pair: _Pair) -> SurfaceDistances:
 def _surface_indices(mask: Mask, ignored: Mask | None) -> Indices:
     """Return the surface voxels of a mask as indices (n, axes), looking at the box of this mask alone."""
     box = mask_box(mask) if ignored is None else grown_box(mask_box(mask), mask.shape)
-    found = np.argwhere(surface_voxels(mask[box], ignored=None if ignored is None else ignored[box]))
-    found += [side.start for side in box]
-    return found
+    surface = surface_voxels(mask[box], ignored=None if ignored is None else ignored[box])
+    # The same as np.argwhere, which takes several times as long where few voxels are marked.
+    places = np.unravel_index(np.flatnonzero(surface), surface.shape)
+    return np.stack([place + side.start for place, side in zip(places, box, strict=True)], axis=1)
 
 
 def _to_surface(voxels: Indices, target: Indices, shape: tuple[int, ...], spacing: Floats) -> Floats:

@@ -29,7 +29,7 @@ def run_jobs(
         A function of a module, so that processes can import it.
     processes
         Number of processes, started by ``spawn``: they import the calling script, which needs
-        ``if __name__ == "__main__":``. With 1, or one job, everything runs in this process.
+        ``if __name__ == "__main__":``. With 1, or fewer than two jobs, everything runs in this process.
     description
         Shown before the bar.
 
@@ -53,7 +53,7 @@ def run_jobs(
     bar = tqdm(total=len(jobs), desc=description, unit="case", disable=None)
     results: dict[Key, Result] = {}
     with bar:
-        if processes == 1 or len(jobs) == 1:
+        if processes == 1 or len(jobs) < 2:
             for case, arguments in jobs.items():
                 results[case] = function(*arguments)
                 bar.update()

@@ -45,3 +45,7 @@ def test_a_list_of_bad_cases_survives_pickling():
     error = pickle.loads(pickle.dumps(BadCasesError(["one", "two"])))
     assert error.problems == ["one", "two"]
     assert str(error) == str(BadCasesError(["one", "two"]))
+
+
+def test_no_job_needs_no_process():
+    assert run_jobs({}, abs, 2, "Nothing") == {}

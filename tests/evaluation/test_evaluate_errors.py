@@ -97,6 +97,19 @@ def test_undeclared_values_are_named_with_file_and_voxels(tmp_path):
     assert f"{p / 'b.nii.gz'}: values 18 (2 voxels) found" in told[1]
 
 
+def test_voxels_are_read_even_if_headers_or_names_do_not_fit(tmp_path):
+    g, p = folders(tmp_path, "abcd")
+    (p / "a.nii.gz").unlink()
+    (p / "b.nii.gz").write_bytes(b"no volume")
+    write_label(p / "c.nii.gz", ARRAY + np.float32(0.5))
+    told = problems(tmp_path)
+    assert len(told) == 3
+    assert str(g / "a.nii.gz") in told[0]
+    assert str(p / "b.nii.gz") in told[1]
+    assert "holds" in told[2]
+    assert str(p / "c.nii.gz") in told[2]
+
+
 def test_listed_labels_make_other_values_background(tmp_path):
     folders(tmp_path)
     found = score(tmp_path, label_values=[1], metrics=["Dice", "HD"])
