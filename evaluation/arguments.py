@@ -36,18 +36,37 @@ def parse_predictions(values: Sequence[str]) -> dict[str, Path]:
     """
     models: dict[str, Path] = {}
     for value in values:
-        name, equals, folder = value.partition("=")
-        if not equals or "/" in name or os.sep in name or Path(value).is_dir():
-            name = DEFAULT_MODEL if len(values) == 1 else Path(value).resolve().name
-            folder = value
-        if not name or not folder:
-            message = f"-p {value}: expected a name before and a folder after '='"
-            raise InputError(message)
+        given, folder = split_name(value, "-p")
+        name = given or (DEFAULT_MODEL if len(values) == 1 else folder.resolve().name)
         if name in models:
             message = f"-p: {models[name]} and {folder} both are model {name!r}; name them, as in -p NAME=FOLDER"
             raise InputError(message)
-        models[name] = Path(folder)
+        models[name] = folder
     return models
+
+
+def split_name(value: str, flag: str) -> tuple[str, Path]:
+    """Split ``[NAME=]FOLDER`` into the name, empty if there is none, and the folder.
+
+    Parameters
+    ----------
+    value
+        The text before the first ``=`` is a name unless it holds a path separator, or the whole is a folder.
+    flag
+        Whose argument this is, for messages.
+
+    Raises
+    ------
+    InputError
+        If there is nothing before or behind the ``=``.
+    """
+    name, equals, folder = value.partition("=")
+    if not equals or "/" in name or os.sep in name or Path(value).is_dir():
+        name, folder = "", value
+    if (equals and not name and folder != value) or not folder:
+        message = f"{flag} {value}: expected a name before and a folder after '='"
+        raise InputError(message)
+    return name, Path(folder)
 
 
 def add_prediction_flag(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +78,18 @@ def add_prediction_flag(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="[NAME=]PREDICTIONS",
         help="folder of predictions, or of a trained model for the validation of its folds; several compare models",
+    )
+
+
+def add_folder_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare ``-p``, ``-g``, ``-o`` and ``--subset``."""
+    add_prediction_flag(parser)
+    parser.add_argument("-g", type=Path, required=True, metavar="LABELS", help="folder of references")
+    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--subset",
+        action="store_true",
+        help="leave out labels without prediction (always so for fold_X/validation)",
     )
 
 

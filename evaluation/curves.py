@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.arguments import split_name
+from evaluation.folders import check_output_folder
 from nnunet_ext.command import run_command
-from nnunet_ext.errors import InputError, OutputExistsError
-from nnunet_ext.files import refuse_existing, written_when_complete
+from nnunet_ext.errors import InputError
+from nnunet_ext.files import written_when_complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +89,9 @@ def curves(
     folders = {name: [Path(given)] if isinstance(given, (str, Path)) else list(given) for name, given in models.items()}
     output = Path(output)
     _check_request(folders, formats)
-    _check_output(output, [folder for given in folders.values() for folder in given], overwrite=overwrite)
+    check_output_folder(
+        output, [folder for given in folders.values() for folder in given], _is_own, overwrite=overwrite
+    )
     read, notes = read_models(folders, None if folds is None else [str(fold) for fold in folds])
     mean = mean_rows(read)
     with written_when_complete(output, overwrite=overwrite) as partial:
@@ -121,14 +124,9 @@ def parse_models(values: Sequence[str]) -> dict[str, list[Path]]:
 
     models: dict[str, list[Path]] = {}
     for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or "/" in name or os.sep in name or Path(value).is_dir():
-            resolved = Path(value).resolve()
-            name, text = (resolved.parent if is_fold(resolved) else resolved).name, value
-        if not name or not text:
-            message = f"-i {value}: expected a name before and a folder after '='"
-            raise InputError(message)
-        folder = Path(text)
+        given, folder = split_name(value, "-i")
+        resolved = folder.resolve()
+        name = given or (resolved.parent if is_fold(resolved) else resolved).name
         others = models.setdefault(name, [])
         if any(not _folds_of_one_model(other, folder) for other in others):
             message = f"-i: {others[0]} and {folder} both are model {name!r}; name them, as in -i NAME=FOLDER"
@@ -198,20 +196,9 @@ def _check_request(models: Mapping[str, Sequence[Path]], formats: Sequence[str])
         raise InputError(message)
 
 
-def _check_output(output: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse an output that holds an input, or whose replacement would remove more than earlier curves."""
-    for folder in inputs:
-        if folder.resolve().is_relative_to(output.resolve()):
-            message = f"{output}: the output would replace the input {folder}; choose another folder"
-            raise InputError(message)
-    refuse_existing([output], overwrite=overwrite)
-    if not os.path.lexists(output):
-        return
-    ours = {*TABLES, *(f"curves.{name}" for name in FORMATS)}
-    others = [path for path in output.iterdir() if path.name not in ours] if output.is_dir() else [output]
-    if others:
-        message = f"{others[0]} was not written by this command and is not replaced; choose another output"
-        raise OutputExistsError(message)
+def _is_own(path: Path) -> bool:
+    """Return whether a file, given relative to the output folder, is one of earlier curves."""
+    return str(path) in {*TABLES, *(f"curves.{name}" for name in FORMATS)}
 
 
 def _write_csv(path: Path, kind: type[ValueRow | MeanRow], rows: Sequence[ValueRow | MeanRow]) -> None:

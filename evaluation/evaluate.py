@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evaluation.arguments import add_class_flags, add_prediction_flag, add_process_flag, parse_predictions
+from evaluation.arguments import add_class_flags, add_folder_flags, add_process_flag, parse_predictions
 from evaluation.folders import check_output_folder
 from evaluation.labels import choose_labels, find_declaration
 from evaluation.metrics import ALL, DEFAULT_TOLERANCES, FAMILIES, METRICS, NSD, choose_metrics
@@ -169,9 +169,7 @@ def evaluate(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of ``evaluate``."""
-    add_prediction_flag(parser)
-    parser.add_argument("-g", type=Path, required=True, metavar="LABELS", help="folder of references")
-    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="folder to write")
+    add_folder_flags(parser)
     add_class_flags(parser)
     parser.add_argument(
         "--lines",
@@ -218,11 +216,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=Path, help="folder of the images, shown with the worst cases in the report")
     parser.add_argument("--worst", type=int, default=5, metavar="N", help="cases per model shown in the report")
-    parser.add_argument(
-        "--subset",
-        action="store_true",
-        help="leave out labels without prediction (always so for fold_X/validation)",
-    )
     add_process_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier evaluation")
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.arguments import add_class_flags, add_prediction_flag, add_process_flag, parse_predictions
+from evaluation.arguments import add_class_flags, add_folder_flags, add_process_flag, parse_predictions
 from evaluation.folders import check_output_folder, raise_problems
 from evaluation.labels import choose_labels, find_declaration
 from evaluation.pictures.case_picture import CaseSurvey, Overlay, case_overlay, draw_slice, slice_title, survey_case
@@ -131,9 +131,7 @@ def overlay(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of ``overlay``."""
-    add_prediction_flag(parser)
-    parser.add_argument("-g", type=Path, required=True, metavar="LABELS", help="folder of references")
-    parser.add_argument("-o", type=Path, required=True, metavar="OUT", help="folder to write")
+    add_folder_flags(parser)
     parser.add_argument(
         "-i", type=Path, metavar="IMAGES", help="folder of images to draw on (channel 0); without it, plain grey"
     )
@@ -141,11 +139,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axis", choices=AXES, default="z", help="array axis that the slices are perpendicular to")
     parser.add_argument("--slices", type=int, default=1, metavar="N", help="slices per case, most errors first")
     parser.add_argument("--worst", type=int, metavar="N", help="draw only so many cases per model, lowest Dice first")
-    parser.add_argument(
-        "--subset",
-        action="store_true",
-        help="leave out labels without prediction (always so for fold_X/validation)",
-    )
     add_process_flag(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the pictures of an earlier run")
 
