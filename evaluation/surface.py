@@ -14,10 +14,10 @@ looked at. Masks may be cropped to it beforehand; see ``planar`` where that leav
 
 Voxels without annotation (``ignored``) belong to neither mask, and they are not outside either: nobody knows what they
 are. A surface voxel is then a voxel of the mask with a face neighbour that is annotated and outside it, or at the image
-edge. In a volume of which one inner slice is annotated, the surfaces are therefore the contours in that slice; were it
-the first or the last one, all its voxels would be surface. A mask may have voxels and no surface, if all it touches
-is ignored; its list of distances is empty like that of an empty mask. Masks with ignored voxels may be cropped
-beforehand to ``grown_box`` of their box, as the neighbours beyond it matter. There is no mesh of them.
+edge, unless its neighbour on the other side is ignored. In a volume of which one slice is annotated, the surfaces are
+therefore the contours in that slice, the first and the last one included. A mask may have voxels and no surface, if
+all it touches is ignored; its list of distances is empty like that of an empty mask. Masks with ignored voxels may be
+cropped beforehand to ``grown_box`` of their box, as the neighbours beyond it matter. There is no mesh of them.
 
 Accuracy
 --------
@@ -167,7 +167,13 @@ def surface_voxels(mask: Mask, *, ignored: Mask | None = None) -> Mask:
         inside, source = np.moveaxis(inner, axis, 0), np.moveaxis(solid, axis, 0)
         inside[1:] &= source[:-1]
         inside[:-1] &= source[1:]
-        inside[:1] = inside[-1:] = False
+        if ignored is None or len(inside) == 1:
+            inside[:1] = inside[-1:] = False
+        else:
+            # Where the neighbour on the other side is not annotated, nothing is known along this axis.
+            unknown = np.moveaxis(ignored, axis, 0)
+            inside[:1] &= unknown[1:2]
+            inside[-1:] &= unknown[-2:-1]
     surface = np.greater(mask, inner, out=inner)
     if ignored is not None:
         surface[ignored] = False

@@ -16,6 +16,7 @@ from nnunet_ext.imageio import read_volume, write_volume
 from nnunet_ext.imageio.geometry import Geometry
 from tests.builders import SHARED_DATA
 from tests.end_to_end.commands import run_command
+from tests.evaluation.label_folders import read_table
 from tests.multitask.coupled_tasks import coupled_case
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def test_two_tasks_in_2d_with_everything_that_nnunet_does_with_a_model(tmp_path:
     post_processing_is_not_chosen(TWO_TASKS_2D, tmp_path)
     a_model_from_a_zip_predicts_the_same(TWO_TASKS_2D, tmp_path)
     a_training_is_resumed(TWO_TASKS_2D, tmp_path)
+    models_are_compared_and_drawn(TWO_TASKS_2D, tmp_path)
 
 
 @pytest.mark.parametrize("study", OTHERS)
@@ -124,6 +126,40 @@ def a_training_is_resumed(study: Study, folder: Path) -> None:
     printed = run_command([*train(study, longer, 0), "--c"], one_worker(folder))
     assert "Epoch 2" in printed
     assert "Epoch 1" not in printed
+
+
+def models_are_compared_and_drawn(study: Study, folder: Path) -> None:
+    """Scores by fold, curves per task, pictures and phase fractions from what nnU-Net left of the trainings."""
+    models = [f"{name}={model_folder(study, trainer, folder)}" for name, trainer in (("early", EARLY), ("late", LATE))]
+    dataset, out = folder / "nnUNet_raw" / study.name, folder / "paper"
+    labels, images = dataset / "labelsTr", dataset / "imagesTr"
+    run_command(["nnunet_ext", "evaluate", "-p", *models, "-g", labels, "-o", out / "scores", "-np", 1])
+    summary = read_table(out / "scores" / "summary.csv")
+    folds = {(row["model"], row["group"]) for row in summary if row["grouping"] == "fold"}
+    assert folds == {("early", "0"), ("early", "1"), ("late", "0")}
+    assert {row["task"] for row in summary if row["metric"] == "front_error"} == set()
+    compared = read_table(out / "scores" / "comparison.csv")
+    assert {(row["first"], row["second"], row["n"]) for row in compared if row["metric"] == "Dice"} == {
+        ("early", "late", "2")
+    }
+    assert (out / "scores" / "report.html").read_text().count("data:image/png;base64,") >= 3
+
+    run_command(["nnunet_ext", "curves", "-i", *models, "-o", out / "curves"])
+    values = read_table(out / "curves" / "curves.csv")
+    assert {row["fold"] for row in values if row["model"] == "early"} == {"0", "1"}
+    dice = {row["class_or_task"] for row in values if row["curve"] == "pseudo_dice"}
+    assert dice == {"front/front", "zones/rock", "zones/glacier", "zones/ocean"}
+    tasks = {row["class_or_task"] for row in values if row["curve"] == "train_loss"}
+    assert tasks == {"", "front", "zones"}
+
+    predicted = folder / "ensemble"
+    more = ["-p", predicted, "-g", labels, "-np", 1]
+    run_command(["nnunet_ext", "overlay", *more, "-i", images, "-o", out / "pictures", "--worst", 2])
+    assert len(list((out / "pictures").glob("*.png"))) == 2
+    run_command(["nnunet_ext", "phase_fractions", *more, "-o", out / "fractions"])
+    fractions = read_table(out / "fractions" / "phase_fractions.csv")
+    assert len(fractions) == CASES * (2 + 4)
+    assert not any(row["collapsed"] == "True" for row in fractions)
 
 
 @pytest.mark.skipif(not (SHARED_DATA / "hippocampus").is_dir(), reason="real data are not there")

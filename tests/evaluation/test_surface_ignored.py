@@ -31,24 +31,23 @@ def box(shape, *ranges):
     return mask
 
 
-def is_outside(voxel, mask, ignored):
-    """Tell whether a voxel is beyond the image edge, or annotated and not in the mask."""
-    if not all(0 <= index < length for index, length in zip(voxel, mask.shape, strict=True)):
-        return True
-    return not mask[voxel] and not ignored[voxel]
+def is_outside(voxel, axis, step, mask, ignored):
+    """Tell whether a neighbour is annotated and not in the mask, or beyond an image edge that counts."""
+    there, back = ((*voxel[:axis], voxel[axis] + side, *voxel[axis + 1 :]) for side in (step, -step))
+    if 0 <= there[axis] < mask.shape[axis]:
+        return not mask[there] and not ignored[there]
+    return not (0 <= back[axis] < mask.shape[axis] and ignored[back])
 
 
 def naive_surface(mask, ignored):
     axes = [axis for axis in range(3) if axis or mask.shape[0] > 1]
-    found = []
-    for voxel in itertools.product(*map(range, mask.shape)):
-        neighbours = [
-            tuple(index + (step if axis == moved else 0) for axis, index in enumerate(voxel))
-            for moved in axes
-            for step in (-1, 1)
-        ]
-        if mask[voxel] and not ignored[voxel] and any(is_outside(other, mask, ignored) for other in neighbours):
-            found.append(voxel)
+    found = [
+        voxel
+        for voxel in itertools.product(*map(range, mask.shape))
+        if mask[voxel]
+        and not ignored[voxel]
+        and any(is_outside(voxel, axis, step, mask, ignored) for axis in axes for step in (-1, 1))
+    ]
     return np.array(found).reshape(-1, 3)
 
 
@@ -132,10 +131,11 @@ def in_a_volume(plane, slices, at):
 @settings(deadline=None)
 def test_one_annotated_slice_has_the_surfaces_and_distances_of_that_slice(data):
     pred, ref = (data.draw(hnp.arrays(np.bool_, (1, 6, 7))) for _ in range(2))
+    at = data.draw(st.sampled_from([0, 2, 4]))
     ignored = np.ones((5, 6, 7), dtype=bool)
-    ignored[2] = False
+    ignored[at] = False
     spacing = (5, 1, 0.8)
-    volumes = [in_a_volume(mask, 5, 2) for mask in (pred, ref)]
+    volumes = [in_a_volume(mask, 5, at) for mask in (pred, ref)]
     inside, alone = surface_distances(*volumes, spacing, ignored=ignored), surface_distances(pred, ref, spacing)
     np.testing.assert_allclose(inside.to_reference, alone.to_reference, rtol=2e-6)
     np.testing.assert_allclose(inside.to_prediction, alone.to_prediction, rtol=2e-6)
@@ -144,15 +144,19 @@ def test_one_annotated_slice_has_the_surfaces_and_distances_of_that_slice(data):
         assert boundary_iou(*volumes, spacing, distance, ignored=ignored) == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_first_slice_is_at_the_image_edge_and_all_surface():
-    mask = box((5, 6, 6), (0, 1), (1, 5), (1, 5))
-    ignored = box((5, 6, 6), (1, 5), (0, 6), (0, 6))
-    assert len(surface_distances(mask, mask, (1, 1, 1), ignored=ignored).to_reference) == 16
+def test_an_image_edge_counts_where_the_other_side_is_annotated():
+    mask = box((5, 6, 6), (0, 2), (1, 5), (1, 5))
+    ignored = box((5, 6, 6), (2, 5), (0, 6), (0, 6))
+    assert np.count_nonzero(surface_voxels(mask, ignored=ignored)[0]) == 16
+    ignored[1] = True
+    assert np.count_nonzero(surface_voxels(mask, ignored=ignored)[0]) == 12
 
 
 def test_a_mask_among_ignored_voxels_alone_has_no_surface():
     mask, ref = box((5, 5, 5), (2, 3), (2, 3), (2, 3)), box((5, 5, 5), (2, 3), (2, 3), (4, 5))
-    found = surface_distances(mask, ref, (1, 1, 1), ignored=~(mask | ref))
+    ignored = ~(mask | ref)
+    ignored[1, 2, 4] = False
+    found = surface_distances(mask, ref, (1, 1, 1), ignored=ignored)
     assert found.empty == "pred"
     assert found.to_prediction.tolist() == [math.inf]
     assert math.isnan(hd(found))
