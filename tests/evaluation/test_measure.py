@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from evaluation.components import COMPONENT_METRICS, count_components
 from evaluation.fronts import front_distances, front_error
@@ -295,3 +296,31 @@ def test_lines_are_those_of_tasks_without_deep_supervision(tmp_path):
 
 def test_the_histogram_is_that_of_the_maps():
     assert maps_of([[[0, 1]]], [[[1, 1]]]).histogram == Counter({(0, 1): 1, (1, 1): 1})
+
+
+def plain_surface_distances(pred, ref, spacing):
+    """The textbook way, over the whole of both masks: erosion and Euclidean distance transform."""
+    ends = [(edges.min(), edges.max() + 1) for edges in np.nonzero(pred | ref)]
+    pred, ref = (np.pad(mask[tuple(slice(*edge) for edge in ends)], 1) for mask in (pred, ref))
+    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (pred, ref)]
+    maps = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
+    return maps[1][surfaces[0]], maps[0][surfaces[1]]
+
+
+def test_a_knee_and_its_prediction_are_measured_as_textbooks_do():
+    folder = SHARED_DATA / "knee_pair"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    paths = folder / "9996098_R_segmentation.nii.gz", folder / "9996098.nii.gz"
+    maps = read_label_maps(*paths, keep_voxels=True)
+    assert maps.shape == (160, 384, 384)
+    classes = label_set(ScoredClass("4", (4,)), ScoredClass("2", (2,)))
+    found = measure_classes(maps, classes, Request(choose_metrics(["overlap", "surface"])))
+    for scored, scores in zip(classes.classes, found, strict=True):
+        pred, ref = maps.prediction == scored.values[0], maps.reference == scored.values[0]
+        there, back = plain_surface_distances(pred, ref, maps.spacing)
+        assert scores.values["HD"] == pytest.approx(max(there.max(), back.max()), rel=1e-4)
+        assert scores.values["HD95"] == pytest.approx(max(np.percentile(one, 95) for one in (there, back)), rel=1e-4)
+        assert scores.values["ASSD"] == pytest.approx(np.concatenate([there, back]).mean(), rel=1e-4)
+        assert scores.values["Dice"] == pytest.approx(2 * (pred & ref).sum() / (pred.sum() + ref.sum()))
+        assert 0.8 < scores.values["Dice"] < 0.95
