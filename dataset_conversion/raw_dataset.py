@@ -10,6 +10,7 @@ from typing import Any
 from nnunet_ext import __version__
 from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
 from nnunet_ext.files import read_json, refuse_existing, write_json
+from nnunet_ext.multitask.joint_labels import JointLabels
 
 RECORD = "conversion.json"
 FILE_ENDINGS = (".nii.gz", ".mha", ".tif")
@@ -36,11 +37,7 @@ def dataset_folder(raw: Path | None, dataset_id: int | None, name: str | None, *
     OutputExistsError
         If the dataset, or another one with this id, exists.
     """
-    if raw is None:
-        if not os.environ.get("nnUNet_raw"):  # noqa: SIM112 - nnU-Net's spelling
-            message = "no output folder: give -o or set nnUNet_raw"
-            raise InputError(message)
-        raw = Path(os.environ["nnUNet_raw"])  # noqa: SIM112
+    raw = raw or default_raw()
     if dataset_id is None or not 1 <= dataset_id <= 999:
         message = f"dataset id (-d): expected 1…999, found {dataset_id}"
         raise InputError(message)
@@ -56,6 +53,20 @@ def dataset_folder(raw: Path | None, dataset_id: int | None, name: str | None, *
     return folder
 
 
+def default_raw() -> Path:
+    """Return the folder of raw datasets that nnU-Net uses.
+
+    Raises
+    ------
+    InputError
+        If ``nnUNet_raw`` is not set.
+    """
+    if not os.environ.get("nnUNet_raw"):  # noqa: SIM112 - nnU-Net's spelling
+        message = "no output folder: give -o or set nnUNet_raw"
+        raise InputError(message)
+    return Path(os.environ["nnUNet_raw"])  # noqa: SIM112
+
+
 def image_name(case: str, file_ending: str) -> str:
     """Return nnU-Net's file name of a case's only channel."""
     return f"{case}_0000{file_ending}"
@@ -65,7 +76,7 @@ def write_dataset_json(
     folder: Path,
     *,
     channel: str,
-    labels: dict[str, int],
+    labels: dict[str, int] | JointLabels,
     cases: int,
     file_ending: str,
     conversion: dict[str, Any],
@@ -79,7 +90,7 @@ def write_dataset_json(
     channel
         Channel name; nnU-Net chooses its own normalisation by it (``noNorm``: none).
     labels
-        Names to labels, with ``background`` and ``ignore``.
+        Names to labels, with ``background`` and ``ignore``; or the tasks of joint labels.
     cases
         Number of training cases.
     file_ending
@@ -89,7 +100,7 @@ def write_dataset_json(
     """
     content: dict[str, Any] = {
         "channel_names": {"0": channel},
-        "labels": labels,
+        **(labels.to_dataset_json() if isinstance(labels, JointLabels) else {"labels": labels}),
         "numTraining": cases,
         "file_ending": file_ending,
         "conversion": conversion,

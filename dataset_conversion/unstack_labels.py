@@ -96,11 +96,11 @@ def unstack_labels(
     if values not in (ORIGINAL, INDICES):
         message = f"--values {values}: expected {ORIGINAL} or {INDICES}"
         raise InputError(message)
-    source = _find_dataset_json(predictions, dataset)
+    source = find_dataset_json(predictions, dataset)
     content = read_json(source)
     joint = from_dataset_json(content, str(source))
     of_task = _file_values(joint, content if values == ORIGINAL else {}, source)
-    paths = _predictions(predictions, content.get("file_ending"))
+    paths = find_predictions(predictions, content.get("file_ending"))
     ending_of_case = {case: _ending(path, file_format) for case, path in paths.items()}
     folders = [output / task for task in joint.names]
     targets = {case: [folder / f"{case}{ending_of_case[case]}" for folder in folders] for case in paths}
@@ -123,6 +123,48 @@ def unstack_labels(
     jobs = {case: (path, targets[case], joint, of_task, overwrite) for case, path in paths.items()}
     run_jobs(jobs, unstack_case, processes, "Unstacking")
     return Unstacked(folders, list(paths), dict(zip(joint.names, of_task, strict=True)))
+
+
+def find_dataset_json(predictions: Path, dataset: Path | None) -> Path:
+    """Return the dataset.json of predictions.
+
+    Parameters
+    ----------
+    predictions
+        Folder of predictions.
+    dataset
+        Folder of the dataset or the model, or the file itself; default: the folder of predictions. It may also stand
+        up to two folders above.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such folder, or no dataset.json.
+    """
+    if not predictions.is_dir():
+        message = f"{predictions}: no such folder of predictions"
+        raise MissingInputError(message)
+    if dataset is not None and dataset.is_file():
+        return dataset
+    start = (dataset or predictions).absolute()
+    candidates = [folder / "dataset.json" for folder in (start, *list(start.parents)[:2])]
+    found = [path for path in candidates if path.is_file()]
+    if not found:
+        message = (
+            f"{dataset or predictions}: no dataset.json there or in the two folders above; give the folder of the "
+            "dataset or the model (--dataset)"
+        )
+        raise MissingInputError(message)
+    return found[0]
+
+
+def find_predictions(folder: Path, ending: object) -> dict[str, Path]:
+    """Return the files with the dataset's ending by case, or all volumes if there are none."""
+    if isinstance(ending, str):
+        paths = [path for path in folder.glob(f"*{ending}") if path.is_file() and not path.name.startswith(".")]
+        if paths:
+            return {path.name.removesuffix(ending): path for path in sorted(paths)}
+    return find_cases(folder)
 
 
 def check(path: Path, joint: JointLabels, values: list[tuple[int, ...]], ending: str) -> list[str]:
@@ -156,24 +198,6 @@ def unstack_case(
         for start, stop in slabs_of(codes.shape):
             for writer, table, channel in zip(writers, tables, joint.decode(codes.slab(start, stop)), strict=True):
                 writer.write(table[channel])
-
-
-def _find_dataset_json(predictions: Path, dataset: Path | None) -> Path:
-    if not predictions.is_dir():
-        message = f"{predictions}: no such folder of predictions"
-        raise MissingInputError(message)
-    if dataset is not None and dataset.is_file():
-        return dataset
-    start = (dataset or predictions).absolute()
-    candidates = [folder / "dataset.json" for folder in (start, *list(start.parents)[:2])]
-    found = [path for path in candidates if path.is_file()]
-    if not found:
-        message = (
-            f"{dataset or predictions}: no dataset.json there or in the two folders above; give the folder of the "
-            "dataset or the model (--dataset)"
-        )
-        raise MissingInputError(message)
-    return found[0]
 
 
 def _file_values(joint: JointLabels, content: dict[str, Any], source: Path) -> list[tuple[int, ...]]:
@@ -212,15 +236,6 @@ def _dtype(values: tuple[int, ...]) -> np.dtype[Any]:
             return np.dtype(name)
     message = f"values {values}: expected numbers of 32 bits; give --values {INDICES} to do without them"
     raise InputError(message)
-
-
-def _predictions(folder: Path, ending: object) -> dict[str, Path]:
-    """Return the files with the dataset's ending by case, or all volumes if there are none."""
-    if isinstance(ending, str):
-        paths = [path for path in folder.glob(f"*{ending}") if path.is_file() and not path.name.startswith(".")]
-        if paths:
-            return {path.name.removesuffix(ending): path for path in sorted(paths)}
-    return find_cases(folder)
 
 
 def _ending(path: Path, file_format: str | None) -> str:
