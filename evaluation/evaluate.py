@@ -161,7 +161,7 @@ def evaluate(
     }
     files = [record for result in results for record in result.files]
     read = [path for path in (declaration, *(table_of(text) for text in group_by)) if path is not None]
-    made_of = manifest(arguments, [*files, *(record for path in read for record in file_records(path))])
+    made_of = manifest("evaluate", arguments, [*files, *(record for path in read for record in file_records(path))])
     report = make_report(found, pictures, made_of, worst=worst, processes=processes)
     write_evaluation(output, found, report, made_of, overwrite=overwrite)
     return found

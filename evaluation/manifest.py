@@ -37,11 +37,13 @@ def file_records(path: Path) -> list[FileRecord]:
     return [FileRecord(str(file), file.stat().st_size, _sha256(file)) for file in files]
 
 
-def manifest(arguments: Mapping[str, Any], inputs: Iterable[FileRecord]) -> dict[str, Any]:
+def manifest(command: str, arguments: Mapping[str, Any], inputs: Iterable[FileRecord]) -> dict[str, Any]:
     """Return the content of manifest.json.
 
     Parameters
     ----------
+    command
+        Name of the command.
     arguments
         What the command was asked to do; values that JSON knows.
     inputs
@@ -53,7 +55,7 @@ def manifest(arguments: Mapping[str, Any], inputs: Iterable[FileRecord]) -> dict
         ``command``, ``created`` (UTC), ``arguments``, ``versions`` and ``inputs``.
     """
     return {
-        "command": "evaluate",
+        "command": command,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version(), **_versions()},

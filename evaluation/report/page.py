@@ -6,17 +6,14 @@ checksums, and names of files and classes are escaped wherever they are printed.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from evaluation.metrics import SURFACE
 from evaluation.report.cells import models_of
-from evaluation.report.figures import PALETTE, box_plots, png_uri, printable
+from evaluation.report.figures import PALETTE, box_plots, png_uri
+from evaluation.report.frame import argument_text, environment_of, policy, script_text, style_text
 from evaluation.report.tables import (
     EXACT_COUNTS,
     case_table,
@@ -30,15 +27,12 @@ from nnunet_ext import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import jinja2
     import numpy as np
     import numpy.typing as npt
-    from markupsafe import Markup
 
     from evaluation.results import Evaluation
 
 TEMPLATE = "report.html.j2"
-_RIGHT, _WRONG = (0, 114, 178), (213, 94, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +83,8 @@ def report_html(
     """
     from markupsafe import Markup
 
-    environment = _environment()
-    style, script = _style(environment), _source(environment, "report.js")
+    environment = environment_of("evaluation.report")
+    style, script = style_text(), script_text()
     models, comparison, groups = models_of(found), comparison_table(found), group_tables(found)
     cases, total, judged = case_table(found)
     plots, matrices = box_plots(found, models), _matrices(found, models)
@@ -102,7 +96,7 @@ def report_html(
     return environment.get_template(TEMPLATE).render(
         title=title,
         version=__version__,
-        policy=_policy(style, script),
+        policy=policy(style, script),
         # Ours, and the text that the checksums of the policy belong to; everything else is escaped.
         style=Markup(style),
         script=Markup(script),
@@ -123,64 +117,7 @@ def report_html(
         total=total,
         judged=judged,
         metrics=found.metrics,
-        arguments=[(name, _argument(value)) for name, value in arguments.items()],
-    )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalized,
-        keep_trailing_newline=True,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment
-
-
-def _finalized(value: object) -> object:
-    """Clean every text that is printed; what is markup already has been cleaned, or is ours."""
-    return printable(value) if type(value) is str else value
-
-
-def _breakable(name: str) -> Markup:
-    """Let a long name of a metric continue on the next line after an underscore."""
-    from markupsafe import Markup
-
-    return Markup("_<wbr>").join(printable(name).split("_"))
-
-
-def _source(environment: jinja2.Environment, name: str) -> str:
-    assert environment.loader is not None
-    # Browsers take every end of a line for a line feed before they compare checksums.
-    return environment.loader.get_source(environment, name)[0].replace("\r\n", "\n")
-
-
-def _style(environment: jinja2.Environment) -> str:
-    """Return the style sheet with the colours that are known to the program alone."""
-    rules = [f".m{index} {{ background: {colour}; }}" for index, colour in enumerate(PALETTE)]
-    for letter, colour in (("r", _RIGHT), ("w", _WRONG)):
-        for level in range(21):
-            # Even the smallest error is tinted, or five percent of it could not be seen.
-            strength = (0.08 + 0.77 * level / 20) if level else 0.0
-            mixed = [round(255 + (part - 255) * strength) for part in colour]
-            ink = " color: #fff;" if strength > 0.6 else ""
-            rules.append(f".{letter}{level} {{ background: #{bytes(mixed).hex()};{ink} }}")
-    return _source(environment, "report.css") + "\n".join(rules) + "\n"
-
-
-def _policy(style: str, script: str) -> str:
-    style_sum, script_sum = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
-        for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; img-src data:; style-src {style_sum}; script-src {script_sum}; "
-        "base-uri 'none'; form-action 'none'"
+        arguments=[(name, argument_text(value)) for name, value in arguments.items()],
     )
 
 
@@ -233,12 +170,3 @@ def _worst(case: WorstCase) -> dict[str, str]:
         "alt": f"Case {case.case}, model {case.model}: {case.caption}",
         "uri": png_uri(case.picture),
     }
-
-
-def _argument(value: object) -> str:
-    """Write an argument as text as it is, a mapping as ``name: value``, and anything else as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_argument(item)}" for name, item in value.items())
-    return json.dumps(value, ensure_ascii=False, default=str)

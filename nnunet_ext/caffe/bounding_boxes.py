@@ -28,7 +28,7 @@ def read_bounding_box(path: Path, shape: tuple[int, int], *, compat: bool = Fals
     Returns
     -------
     tuple of slice
-        Rows and columns, from the smallest coordinate (inclusive) to the largest (exclusive).
+        Rows and columns, from the smallest coordinate (inclusive) to the largest (exclusive), rounded.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def _corner(line: str) -> tuple[float, float] | None:
 
 
 def _span(values: tuple[float, ...], size: int, *, compat: bool) -> slice:
-    start, stop = max(0, int(min(values))), int(max(values))
+    start, stop = max(0, round(min(values))), round(max(values))
     if stop > size:
         stop = size - 1 if compat else size
     return slice(start, stop)

@@ -18,6 +18,11 @@ QUICK_RUNS = {
         ["--quick"],
         ["regions, 2 tasks", "2 tasks, late / single", "2 tasks, early / sum of single", "at most"],
     ),
+    "fronts": (["--quick"], ["fronts of masks", "matrix", "Goal"]),
+    "surface_distances": (
+        ["--quick", "--only", "SimpleITK, contours"],
+        ["organ", "far apart", "30 classes", "ours", "SimpleITK, contours"],
+    ),
 }
 
 

@@ -18,6 +18,11 @@ def test_rows_and_columns_are_half_open(tmp_path):
     assert read_bounding_box(path, (10, 10)) == (slice(3, 7), slice(2, 8))
 
 
+def test_fractions_are_rounded(tmp_path):
+    path = write(tmp_path / "b.txt", "1.6, 7.4", "1.6, 2.7", "8.4, 2.7", "8.4, 7.4")
+    assert read_bounding_box(path, (10, 10)) == (slice(3, 7), slice(2, 8))
+
+
 @pytest.mark.parametrize(("compat", "stop"), [(False, 10), (True, 9)])
 def test_a_box_beyond_the_edges_is_clipped(tmp_path, compat, stop):
     path = write(tmp_path / "b.txt", "-4, 70", "-4, -3", "80, -3", "80, 70")
