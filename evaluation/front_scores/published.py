@@ -32,7 +32,7 @@ PUBLISHED = (
     Published("AMD-HookNet", 438, "Wu et al. 2023, IEEE TGRS 61"),
     Published("AMD-HookNet++", 367, "Wu et al. 2025, arXiv 2512.14639"),
     Published("HookFormer", 353, "Wu et al. 2024, IEEE TGRS 62"),
-    Published("SSL4SAR", 293, "Dreier et al. 2025, IEEE TGRS"),
+    Published("SSL4SAR", 293, "Gourmelon et al. 2025, IEEE TGRS, arXiv 2507.01747"),
     Published("multi-temporal Tyrion", 184, "Dreier et al. 2025, arXiv 2512.11560"),
 )
 
