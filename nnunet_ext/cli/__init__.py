@@ -28,16 +28,21 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "demo": Verb("nnunet_ext.cli.demo", "Run the soil workflow on a generated phantom, from tif stacks to scores."),
     "convert": {
         "soil_ct": Verb("dataset_conversion.soil_ct", "Soil CT scans and sparse annotations to an nnU-Net dataset."),
+        "caffe": Verb("dataset_conversion.caffe", "SAR images, calving fronts and zones to an nnU-Net dataset."),
     },
     "prepare": {
         "soil_ct": Verb("nnunet_ext.cli.prepare_soil_ct", "Unseen soil CT scans to the input of nnUNetv2_predict."),
     },
     "export": {
         "soil_ct": Verb("nnunet_ext.cli.export_soil_ct", "Predictions back to the annotation's ids and colours."),
+        "caffe": Verb("nnunet_ext.cli.export_caffe", "Predicted calving fronts and zones back to grey pictures."),
     },
     "stack": Verb("nnunet_ext.cli.stack", "Several label maps per case to one dataset with joint labels."),
     "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
     "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class, and a report."),
+    "evaluate_fronts": Verb("evaluation.evaluate_fronts", "Errors of calving fronts, per image and group of images."),
+    "calving_front": Verb("evaluation.calving_front", "Calving fronts of images by a model: pictures and lines."),
+    "front_plots": Verb("evaluation.front_plots", "Pictures of calving fronts: overlays, box plots, over time, GIFs."),
     "overlay": Verb("evaluation.overlay", "Pictures of labels and predictions as outlines, worst cases first."),
     "phase_fractions": Verb("evaluation.phase_fractions", "Share of every class in every predicted scan."),
     "curves": Verb("evaluation.curves", "Training curves of a model over its folds, as tables and figures."),

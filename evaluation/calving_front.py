@@ -1,0 +1,276 @@
+"""The command ``calving_front``: from SAR images and a trained model to fronts as pictures and lines."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from evaluation.arguments import add_process_flag
+from evaluation.evaluate_fronts import MIN_LENGTH, Compat, Source
+from nnunet_ext.command import run_command
+from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from evaluation.front_lines.model import Model, Predict
+    from evaluation.front_lines.table import CalvingFronts
+
+DESCRIPTION = "Calving fronts of SAR images by a trained model: zones, fronts, overlays and lines (GeoJSON)."
+_CRS = re.compile(r"[A-Za-z]+:[0-9A-Za-z]+")
+
+
+def calving_front(
+    images: Path,
+    model: Path,
+    output: Path,
+    *,
+    folds: Sequence[str | int] | None = None,
+    boxes: Path | None = None,
+    resolution: float | None = None,
+    source: Source | None = None,
+    compat: Compat | None = None,
+    min_length: float = MIN_LENGTH,
+    strait_width: int = 0,
+    bridged_gap: int = 0,
+    crs: str | None = None,
+    pixel_coordinates: bool = False,
+    checkpoint: str = "checkpoint_final.pth",
+    device: str = "cuda",
+    step_size: float = 0.5,
+    disable_tta: bool = False,
+    processes: int = 1,
+    overwrite: bool = False,
+    predict: Predict | None = None,
+) -> CalvingFronts:
+    """Predict images and write ``<stem>_zone.png``, ``_front.png``, ``_overlay.png``, ``.geojson`` and fronts.csv.
+
+    The files of an image appear together. Images whose files are there are not predicted again. An image that cannot
+    be used or predicted does not stop the others; the result and fronts.csv name it.
+
+    Parameters
+    ----------
+    images
+        Folder of 8-bit images of one channel, ``<stem>.png`` or ``<stem>_0000.png``, also ``.tif``.
+    model
+        Folder ``<trainer>__<plans>__<configuration>`` of a model of any task of 'nnunet_ext convert caffe'.
+    output
+        Folder to write.
+    folds
+        Folds to predict with, the mean of which counts. Default: all that are there.
+    boxes
+        Folder of the bounding boxes ``<stem>*.txt``, one per image; a front outside does not count.
+    resolution
+        Metres per pixel of images whose names (CaFFe) and georeferencing do not say it.
+    source
+        What the front is extracted from. Default: the zones, if the model predicts them.
+    compat
+        ``caffe`` for islands, lakes and overflowing boxes as in the code of the benchmark.
+    min_length
+        Parts of a front that are not longer are dropped, in metres.
+    strait_width
+        Straits of up to this number of pixels have no front; zones only.
+    bridged_gap
+        Gaps of up to this number of pixels do not divide a front.
+    crs
+        Coordinate system of world files, which do not name it, such as ``EPSG:3413``.
+    pixel_coordinates
+        Whether to leave georeferencing alone and write lines in pixels.
+    checkpoint
+        Name of the files with the weights.
+    device
+        ``cuda``, ``cpu`` or ``mps``.
+    step_size
+        Step of the window over the image, as part of the patch.
+    disable_tta
+        Whether to predict without the mirrored images.
+    processes
+        With more than one, fronts are extracted and written beside the prediction. These processes import the
+        calling script, which needs ``if __name__ == "__main__":``.
+    overwrite
+        Whether to predict images again whose files are there.
+    predict
+        What predicts an image instead of nnU-Net: from grey levels (H, W) and spacing (z, y, x) to labels (H, W).
+
+    Returns
+    -------
+    CalvingFronts
+        What became of each image.
+
+    Raises
+    ------
+    InputError, MissingInputError
+        If a folder, the model or an argument cannot be used.
+    BadCasesError
+        If images were finished with other settings; names all of them.
+    OutputExistsError
+        If fronts.csv is there and not from this command.
+    """
+    from evaluation.front_lines.finish import Recipe
+    from evaluation.front_lines.model import find_model, load_predictor
+    from evaluation.front_lines.scenes import Hints, find_images
+    from evaluation.front_lines.table import TABLE, write_table
+    from evaluation.front_lines.work import Work
+    from evaluation.front_scores.measure import Extraction
+
+    images, output, boxes = Path(images), Path(output), None if boxes is None else Path(boxes)
+    _check_options(source=source, compat=compat, resolution=resolution, crs=crs, step_size=step_size)
+    _check_numbers(min_length=min_length, strait_width=strait_width, bridged_gap=bridged_gap, processes=processes)
+    _check_folders(images, output, boxes, overwrite=overwrite)
+    trained = find_model(Path(model), None if folds is None else [str(fold) for fold in folds], checkpoint)
+    chosen = _source(source, trained)
+    settings = {
+        "model": trained.name,
+        "folds": list(trained.folds),
+        "checkpoint": checkpoint,
+        "from": chosen,
+        "compat": compat,
+        "min_length": min_length,
+        "strait_width": strait_width,
+        "bridged_gap": bridged_gap,
+        "step_size": step_size,
+        "mirroring": not disable_tta,
+    }
+    recipe = Recipe(
+        trained.encoding, chosen, Extraction(compat == "caffe", min_length, strait_width, bridged_gap), settings
+    )
+    hints = Hints(resolution, boxes, pixel_coordinates, crs or "", compat == "caffe")
+    work = Work(output, trained, recipe, overwrite=overwrite)
+    work.plan(find_images(images), hints)
+    if work.pending and predict is None:
+        predict = load_predictor(trained, device=device, step_size=step_size, mirroring=not disable_tta)
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        if predict is not None:
+            work.do(predict, processes)
+    finally:
+        found = work.result()
+        write_table(output / TABLE, found.images)
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of ``calving_front``."""
+    add = parser.add_argument
+    add("-i", dest="images", type=Path, required=True, metavar="IMAGES", help="folder of 8-bit grey PNG or TIFF images")
+    add("-m", dest="model", type=Path, required=True, metavar="MODEL_FOLDER", help="folder of a model, with fold_…")
+    add("-o", dest="output", type=Path, required=True, metavar="OUT", help="folder to write")
+    add("-f", dest="folds", nargs="+", metavar="FOLD", help="folds to predict with; default: all that are there")
+    add("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="NAME", help="name of the checkpoint")
+    add("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="where to predict")
+    add("-step_size", type=float, default=0.5, help="step of the window over the image, as part of the patch")
+    add("--disable_tta", action="store_true", help="predict without mirrored images; faster, less accurate")
+    add("--boxes", type=Path, help="folder of bounding boxes, <stem>*.txt; a front outside does not count")
+    add(
+        "--resolution",
+        type=float,
+        metavar="METRES",
+        help="pixel size of images whose names (CaFFe) and georeferencing do not say it",
+    )
+    add(
+        "--from",
+        dest="source",
+        choices=get_args(Source),
+        help="what the front is extracted from; default: the zones, if the model predicts them",
+    )
+    add("--compat", choices=get_args(Compat), help="clean up zones and clip boxes exactly as the benchmark's own code")
+    add("--min-length", type=float, default=MIN_LENGTH, metavar="METRES", help="drop fronts that are not longer")
+    add(
+        "--strait-width",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="no front along straits of up to this width; zones only",
+    )
+    add("--bridged-gap", type=int, default=0, metavar="PIXELS", help="gaps up to this do not divide a front")
+    add("--crs", metavar="EPSG:CODE", help="coordinate system of world files, which do not name it")
+    add("--pixel-coordinates", action="store_true", help="leave georeferencing alone and write lines in pixels")
+    add_process_flag(parser)
+    add("--overwrite", action="store_true", help="predict images again whose files are there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the arguments say; return 1 if an image failed."""
+    from evaluation.front_lines.table import TABLE
+
+    words = vars(args)
+    found = calving_front(processes=words.pop("np"), **words)
+    for image in found.failed:
+        print(f"failed: {image.message}", file=sys.stderr)
+    states = [image.state for image in found.images]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    skipped = f" ({found.skipped} finished before)" if found.skipped else ""
+    print(f"{args.output / TABLE}: {counts}{skipped}")
+    return 1 if found.failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    return run_command("calving_front", DESCRIPTION, add_arguments, run, argv)
+
+
+def _check_options(
+    *, source: str | None, compat: str | None, resolution: float | None, crs: str | None, step_size: float
+) -> None:
+    for flag, value, known in (("--from", source, get_args(Source)), ("--compat", compat, get_args(Compat))):
+        if value is not None and value not in known:
+            message = f"{flag} {value}: expected {' or '.join(known)}"
+            raise InputError(message)
+    if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
+        message = f"--resolution {resolution}: expected metres per pixel above 0"
+        raise InputError(message)
+    if crs is not None and not _CRS.fullmatch(crs):
+        message = f"--crs {crs}: expected authority and code, such as EPSG:3413"
+        raise InputError(message)
+    if not 0 < step_size <= 1:
+        message = f"-step_size {step_size}: expected a number above 0 and up to 1"
+        raise InputError(message)
+
+
+def _check_numbers(*, min_length: float, strait_width: int, bridged_gap: int, processes: int) -> None:
+    for flag, value, lowest in (
+        ("--min-length", min_length, 0),
+        ("--strait-width", strait_width, 0),
+        ("--bridged-gap", bridged_gap, 0),
+        ("-np", processes, 1),
+    ):
+        if not lowest <= value < math.inf:
+            message = f"{flag} {value}: expected a number from {lowest}"
+            raise InputError(message)
+
+
+def _check_folders(images: Path, output: Path, boxes: Path | None, *, overwrite: bool) -> None:
+    from evaluation.front_lines.table import TABLE, is_table
+
+    if boxes is not None and not boxes.is_dir():
+        message = f"{boxes}: no such folder (--boxes)"
+        raise MissingInputError(message)
+    if output.resolve() == images.resolve():
+        message = f"{output}: is the folder of the images; choose another output (-o)"
+        raise InputError(message)
+    if os.path.lexists(output) and not output.is_dir():
+        message = f"{output}: is a file, expected a folder to write to (-o)"
+        raise InputError(message)
+    table = output / TABLE
+    if table.exists() and not overwrite and not is_table(table):
+        message = f"{table}: not written by this command; choose another output or give --overwrite"
+        raise OutputExistsError(message)
+
+
+def _source(asked: str | None, model: Model) -> str:
+    """Return what the front is extracted from: where both are predicted, zones give the smaller errors."""
+    there = {"zones": "zone", "front": "front"}
+    possible = [there[part] for part in ("zones", "front") if part in model.parts]
+    if asked is not None and asked not in possible:
+        message = f"--from {asked}: the model predicts {', '.join(model.parts)} only"
+        raise InputError(message)
+    return asked or possible[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
