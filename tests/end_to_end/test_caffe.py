@@ -64,6 +64,7 @@ def test_pictures_of_three_glaciers_go_all_the_way_to_front_errors(tmp_path: Pat
             assert set(np.unique(Image.open(path))) <= {0, 64, 127, 254}
         exported.append(f"{name}={pictures}")
 
+    one_command_goes_from_images_to_fronts(tmp_path, raw / "sar_images" / "test", stems["test"])
     truth = tmp_path / "truth"
     run_command(["nnunet_ext", "export", "caffe", "-i", dataset / "labelsTs", "-o", truth, "-np", 1])
     for stem in stems["test"]:
@@ -91,6 +92,35 @@ def test_pictures_of_three_glaciers_go_all_the_way_to_front_errors(tmp_path: Pat
         ["nnunet_ext", "front_plots", "-t", scores / "images.csv", *pictures, "-o", tmp_path / "plots", "-np", 1]
     )
     assert len(list((tmp_path / "plots" / "overlay").rglob("*.png"))) == 3
+
+
+def one_command_goes_from_images_to_fronts(folder: Path, images: Path, stems: list[str]) -> None:
+    """The zones are those of nnU-Net's own command; what is there is not predicted again."""
+    model = folder / "nnUNet_results" / "Dataset503_CaFFeMTL" / f"nnUNetTrainerMTLearly_1epochs__{PLANS}__2d"
+    words = [
+        "nnunet_ext",
+        "calving_front",
+        "-i",
+        images,
+        "-m",
+        model,
+        "-o",
+        folder / "fronts",
+        "-device",
+        "cpu",
+        "-np",
+        1,
+    ]
+    run_command([*words, "--min-length", 70], {"OMP_NUM_THREADS": "1"})
+    kinds = ("_zone.png", "_front.png", "_overlay.png", ".geojson")
+    files = {f"{stem}{kind}": folder / "fronts" / f"{stem}{kind}" for stem in stems for kind in kinds}
+    written = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    for stem in stems:
+        ours, stock = (Image.open(place / f"{stem}_zone.png") for place in (folder / "fronts", folder / "early"))
+        assert np.mean(np.asarray(ours) == np.asarray(stock)) > 0.999
+    assert {row["stem"] for row in read_table(folder / "fronts" / "fronts.csv")} == set(stems)
+    run_command([*words, "--min-length", 70], {"OMP_NUM_THREADS": "1"})
+    assert {name: path.stat().st_mtime_ns for name, path in files.items()} == written
 
 
 def write_flipped_pictures(root: Path) -> dict[str, list[str]]:
