@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, OutputExistsError
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evaluation.labels import LabelSet
-    from evaluation.pairs import Pair
 
 LISTED_VALUES = 10
 """Undeclared values that a message names; an image taken for a label map has thousands."""
@@ -88,17 +87,6 @@ def undeclared_values(path: Path, voxels: Mapping[int, int], label_set: LabelSet
     more = f" and {len(unknown) - LISTED_VALUES} more" if len(unknown) > LISTED_VALUES else ""
     expected = f"expected labels {_listed(label_set.declared)} as in {label_set.source}"
     return [f"{path}: values {listed}{more} found, {expected}"]
-
-
-def undeclared_values_of_pair(pair: Pair, histogram: Mapping[tuple[int, int], int], label_set: LabelSet) -> list[str]:
-    """Check the values of a reference and its prediction, from their joint histogram; see ``undeclared_values``."""
-    problems = []
-    for role, path in enumerate((pair.reference, pair.prediction)):
-        voxels: Counter[int] = Counter()
-        for values, count in histogram.items():
-            voxels[values[role]] += count
-        problems += undeclared_values(path, voxels, label_set)
-    return problems
 
 
 def raise_problems(problems: Sequence[str]) -> None:

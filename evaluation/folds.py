@@ -6,13 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from evaluation.folders import volumes_by_case
-from evaluation.groups import Grouping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from evaluation.pairs import Pair
 
 _FOLD = re.compile(r"fold_(\d+|all)")
 
@@ -64,27 +60,3 @@ def predictions_by_case(folder: Path) -> tuple[dict[str, Path], list[str]]:
         problems += [f"case {case!r} is in two folds: {files[case]}, {found[case]}" for case in found if case in files]
         files = {**found, **files}
     return files, problems
-
-
-def grouping_by_fold(pairs: Sequence[Pair]) -> list[Grouping]:
-    """Return the grouping of cases by fold.
-
-    Parameters
-    ----------
-    pairs
-        All cases of all models.
-
-    Returns
-    -------
-    list of Grouping
-        One, called ``fold``, if the predictions of any model are those of several folds; none if a case is in no fold,
-        or in different folds of two models.
-    """
-    folds: dict[str, set[str]] = {pair.case: set() for pair in pairs}
-    for pair in pairs:
-        if is_validation(pair.prediction.parent):
-            folds[pair.case].add(pair.prediction.resolve().parent.parent.name.removeprefix("fold_"))
-    several = len(set().union(*folds.values())) > 1
-    if not several or any(len(of_case) != 1 for of_case in folds.values()):
-        return []
-    return [Grouping("fold", {case: min(of_case) for case, of_case in folds.items()})]

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.folders import undeclared_values
 from evaluation.histogram import joint_histogram
 from nnunet_ext.errors import InputError
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
+    from evaluation.labels import LabelSet
+    from evaluation.pairs import Pair
     from nnunet_ext.imageio import Volume
 
 SLAB_VOXELS = 2**23
@@ -75,6 +79,17 @@ def read_label_maps(reference: Path, prediction: Path, *, keep_voxels: bool) -> 
                 array[start : start + len(slab)] = slab
         spacing = ref.geometry.spacing
         return LabelMaps(total, spacing, ref.shape, *arrays)
+
+
+def undeclared_values_of_pair(pair: Pair, histogram: Mapping[tuple[int, int], int], label_set: LabelSet) -> list[str]:
+    """Check the values of a reference and its prediction, from their joint histogram; see ``undeclared_values``."""
+    problems = []
+    for role, path in enumerate((pair.reference, pair.prediction)):
+        voxels: Counter[int] = Counter()
+        for values, count in histogram.items():
+            voxels[values[role]] += count
+        problems += undeclared_values(path, voxels, label_set)
+    return problems
 
 
 def _integer_type(volume: Volume) -> np.dtype[Any]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from evaluation.boxes import class_box, value_boxes
 from evaluation.components import COMPONENT_METRICS, count_components
-from evaluation.folders import undeclared_values_of_pair
 from evaluation.fronts import front_distances, front_error
 from evaluation.histogram import counts_of
-from evaluation.label_maps import LabelMaps, read_label_maps
+from evaluation.label_maps import LabelMaps, read_label_maps, undeclared_values_of_pair
 from evaluation.manifest import FileRecord, file_records
 from evaluation.metrics import BOUNDARY, COMPONENTS, FRONTS, OVERLAP, SURFACE, VOLUME, Metric
 from evaluation.overlap import OVERLAP_METRICS, VOLUME_METRICS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.cases import measure_cases
 from evaluation.confusion import add_confusions, confusions
 from evaluation.folders import raise_problems
-from evaluation.folds import grouping_by_fold
+from evaluation.folds import is_validation
 from evaluation.grids import grid_problems
 from evaluation.groups import Grouping, read_grouping
 from evaluation.measure import CaseResult, Request
@@ -106,3 +106,27 @@ def make_report(
     pictures = draw_worst_cases(worst_cases(found.cases, worst), found.label_set, images, processes=processes)
     title = "Evaluation of " + ", ".join(found.confusions)
     return report_html(found, pictures, title=title, created=made_of["created"], arguments=made_of["arguments"])
+
+
+def grouping_by_fold(pairs: Sequence[Pair]) -> list[Grouping]:
+    """Return the grouping of cases by fold.
+
+    Parameters
+    ----------
+    pairs
+        All cases of all models.
+
+    Returns
+    -------
+    list of Grouping
+        One, called ``fold``, if the predictions of any model are those of several folds; none if a case is in no fold,
+        or in different folds of two models.
+    """
+    folds: dict[str, set[str]] = {pair.case: set() for pair in pairs}
+    for pair in pairs:
+        if is_validation(pair.prediction.parent):
+            folds[pair.case].add(pair.prediction.resolve().parent.parent.name.removeprefix("fold_"))
+    several = len(set().union(*folds.values())) > 1
+    if not several or any(len(of_case) != 1 for of_case in folds.values()):
+        return []
+    return [Grouping("fold", {case: min(of_case) for case, of_case in folds.items()})]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evaluation.arguments import DEFAULT_MODEL
-from evaluation.folders import undeclared_values_of_pair
 from evaluation.overlap import dice
 from nnunet_ext.errors import BadCasesError, NnunetExtError
 
@@ -123,6 +122,7 @@ def survey_case(pair: Pair, *, label_set: LabelSet, axis: str = "z", slices: int
     import numpy as np
 
     from evaluation.histogram import counts_of, joint_histogram
+    from evaluation.label_maps import undeclared_values_of_pair
     from evaluation.pictures.slices import AXES, SliceCounts, count_slices, worst_slices
     from nnunet_ext.imageio.sidecar import open_with_sidecar
 
