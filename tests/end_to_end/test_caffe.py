@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,3 +139,30 @@ def write_flipped_pictures(root: Path) -> dict[str, list[str]]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.flip(picture, axes)).save(target)
     return stems
+
+
+@pytest.mark.skipif(not (SHARED_DATA / "caffe_predictions").is_dir(), reason="real data are not there")
+def test_front_errors_between_two_stages_of_a_published_training(tmp_path: Path) -> None:
+    """Predictions stacked in NIfTI become pictures, and the earlier ones are measured against the later ones."""
+    for stage in ("1", "7"):
+        stacked = tmp_path / f"stacked{stage}" / "COL_2011-11-13_TDX_7_1_092.nii.gz"
+        stacked.parent.mkdir()
+        shutil.copy(SHARED_DATA / "caffe_predictions" / f"COl_{stage}.nii.gz", stacked)
+        run_command(["nnunet_ext", "export", "caffe", "-i", stacked.parent, "-o", tmp_path / stage, "-np", 1])
+        for kind in ("front", "zone", "boundary"):
+            ours = np.asarray(Image.open(tmp_path / stage / f"COL_2011-11-13_TDX_7_1_092_{kind}.png"))
+            theirs = Image.open(SHARED_DATA / "caffe_predictions" / f"COl_{stage}_{kind}.png")
+            np.testing.assert_array_equal(ours, np.asarray(theirs.convert("L")))
+    later = tmp_path / "labels"
+    for source in ("front", "zone"):
+        more = ["--from", source, "-np", 1]
+        run_command(
+            ["nnunet_ext", "evaluate_fronts", "-p", tmp_path / "1", "-g", tmp_path / "7", *more, "-o", later / source]
+        )
+        (row,) = read_table(later / source / "images.csv")
+        assert (row["glacier"], row["season"], row["resolution"]) == ("COL", "winter", "7")
+        total = float(row["sum_pred_to_label"]) + float(row["sum_label_to_pred"])
+        assert float(row["mean"]) == pytest.approx(total / (int(row["n_pred"]) + int(row["n_label"])))
+        summary = json.loads((later / source / "summary.json").read_text())["prediction"]
+        assert summary["all"]["mde"] == pytest.approx(float(row["mean"]))
+        assert summary["glacier"]["COL"]["mde"] == summary["all"]["mde"]
