@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.arguments import add_prediction_flag, add_process_flag, parse_predictions
 from evaluation.folders import check_output_folder, raise_problems, undeclared_values, volumes_by_case
+from evaluation.folds import predictions_by_case
 from evaluation.labels import choose_labels, find_declaration
 from evaluation.phase_table import PhaseFractions, PhaseRow, print_fractions, write_fractions
 from nnunet_ext.command import run_command
@@ -49,7 +50,8 @@ def phase_fractions(
     Parameters
     ----------
     predictions
-        Folder of predictions of each model, by the model's name.
+        Folder of predictions of each model, by the model's name; that of a trained model stands for the validation
+        folders of its folds.
     output
         Folder to write.
     training_labels
@@ -196,7 +198,7 @@ def _count(
     files: dict[tuple[str, str, bool], Path] = {}
     for model, folder, is_training in [*((m, f, False) for m, f in predictions.items()), ("", training, True)]:
         if folder is not None:
-            found, doubled = volumes_by_case(folder)
+            found, doubled = volumes_by_case(folder) if is_training else predictions_by_case(folder)
             problems += doubled
             files |= {(model, case, is_training): path for case, path in found.items()}
     raise_problems(problems)

@@ -84,6 +84,14 @@ def test_without_training_nothing_is_flagged(tmp_path, capsys):
     assert list(read_table(out / "phase_fractions.csv")[0])[-1] == "fraction"
 
 
+def test_the_folder_of_a_model_stands_for_the_validation_of_its_folds(tmp_path):
+    for fold, case in (("0", "S1"), ("1", "S2"), ("all", "S3")):
+        write_folder(tmp_path / "model" / f"fold_{fold}" / "validation", {case: scan(root=50)})
+    write_dataset_json(tmp_path / "model", SOIL)
+    found = phase_fractions({"m": tmp_path / "model"}, tmp_path / "out")
+    assert {row.case for row in found.rows} == {"S1", "S2"}
+
+
 def test_a_class_that_training_lacked_too_has_not_collapsed(tmp_path):
     g = write_folder(tmp_path / "g", {"T": scan(pore=500, root=2)})
     p = write_folder(tmp_path / "p", {"S": scan(pore=500)})
