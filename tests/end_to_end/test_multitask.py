@@ -45,6 +45,7 @@ class Study(NamedTuple):
 
 
 EARLY, LATE = "nnUNetTrainerMTLearly_2epochs", "nnUNetTrainerMTLlate_2epochs"
+ATTEMPTS = 3
 TWO_TASKS_2D = Study(911, ("front", "zones"), "2d")
 OTHERS = (
     pytest.param(Study(912, ("front", "zones", "boundary"), "3d_fullres"), id="3-tasks-3d"),
@@ -71,8 +72,7 @@ def go_from_label_maps_to_scores(study: Study, folder: Path) -> None:
     variables = one_worker(folder)
     output = [run_command(stack_command(study, folder), variables), plan(study, variables)]
     for fold, trainer in ((0, LATE), (0, EARLY), (1, EARLY)):
-        output.append(run_command([*train(study, trainer, fold), "--npz"], variables))
-        assert_every_class_was_learned(study, model_folder(study, trainer, folder) / f"fold_{fold}")
+        output.append(train_until_learned(study, trainer, fold, variables, folder))
 
     members = [folder / "predicted0", folder / "predicted1"]
     for fold, member in enumerate(members):
@@ -266,10 +266,20 @@ def model_folder(study: Study, trainer: str, folder: Path) -> Path:
     return folder / "nnUNet_results" / study.name / f"{trainer}__{PLANS}__{study.configuration}"
 
 
-def assert_every_class_was_learned(study: Study, fold: Path) -> None:
-    """A swapped task, head or code gives a class the shape of another one, which overlaps it little or not at all."""
-    found = validation_dice(study, fold)
-    assert min(found.values()) > 0.5, found
+def train_until_learned(study: Study, trainer: str, fold: int, variables: dict[str, str], folder: Path) -> str:
+    """Train a fold and return what was printed last.
+
+    A swapped task, head or code gives a class the shape of another one, which overlaps it little or not at all, however
+    often it is trained. Beside that, nnU-Net draws weights and patches anew in every run, and in a few of these short
+    ones the thin front is still empty at the end.
+    """
+    found: dict[str, float] = {}
+    for _ in range(ATTEMPTS):
+        printed = run_command([*train(study, trainer, fold), "--npz"], variables)
+        found = validation_dice(study, model_folder(study, trainer, folder) / f"fold_{fold}")
+        if min(found.values()) > 0.5:
+            return printed
+    raise AssertionError(found)
 
 
 def validation_dice(study: Study, fold: Path) -> dict[str, float]:
