@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.arguments import split_name
+from evaluation.csv_files import write_csv
 from evaluation.folders import check_output_folder
 from nnunet_ext.command import run_command
 from nnunet_ext.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evaluation.training.folders import FoldCurves
-    from evaluation.training.rows import MeanRow, ValueRow
+    from evaluation.training.rows import MeanRow
 
 DESCRIPTION = "Draw training curves from logs and checkpoints: losses, pseudo Dice, learning rate, time per epoch."
 FORMATS = ("png", "pdf", "svg")
@@ -96,8 +96,8 @@ def curves(
     mean = mean_rows(read)
     with written_when_complete(output, overwrite=overwrite) as partial:
         partial.mkdir()
-        _write_csv(partial / TABLES[0], ValueRow, value_rows(read))
-        _write_csv(partial / TABLES[1], MeanRow, mean)
+        write_csv(partial / TABLES[0], ValueRow, value_rows(read))
+        write_csv(partial / TABLES[1], MeanRow, mean)
         save_figure(read, mean, [partial / f"curves.{name}" for name in formats])
     return TrainingCurves(tuple(read), tuple(mean), tuple(notes))
 
@@ -199,13 +199,6 @@ def _check_request(models: Mapping[str, Sequence[Path]], formats: Sequence[str])
 def _is_own(path: Path) -> bool:
     """Return whether a file, given relative to the output folder, is one of earlier curves."""
     return str(path) in {*TABLES, *(f"curves.{name}" for name in FORMATS)}
-
-
-def _write_csv(path: Path, kind: type[ValueRow | MeanRow], rows: Sequence[ValueRow | MeanRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(kind)])
-        writer.writerows(map(astuple, rows))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, Any
 
+from evaluation.csv_files import write_csv
 from evaluation.results import ComparisonRow, SummaryRow
 from evaluation.summaries import CaseRow, case_rows
 from evaluation.summary_json import summary_json
 from nnunet_ext.files import write_json, written_when_complete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from evaluation.results import Evaluation
@@ -45,18 +44,10 @@ def write_evaluation(
     """
     with written_when_complete(output, overwrite=overwrite) as folder:
         folder.mkdir()
-        _write_csv(folder / "cases.csv", CaseRow, case_rows(found.cases, found.label_set, found.metrics))
-        _write_csv(folder / "summary.csv", SummaryRow, found.summary)
+        write_csv(folder / "cases.csv", CaseRow, case_rows(found.cases, found.label_set, found.metrics))
+        write_csv(folder / "summary.csv", SummaryRow, found.summary)
         if found.comparisons:
-            _write_csv(folder / "comparison.csv", ComparisonRow, found.comparisons)
+            write_csv(folder / "comparison.csv", ComparisonRow, found.comparisons)
         write_json(folder / "summary.json", summary_json(found))
         (folder / "report.html").write_text(report, encoding="utf-8")
         write_json(folder / "manifest.json", made_of)
-
-
-def _write_csv(path: Path, kind: type[Any], rows: Iterable[Any]) -> None:
-    """Write rows of one dataclass; its fields are the columns."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow("class" if field.name == "class_name" else field.name for field in fields(kind))
-        writer.writerows(map(astuple, rows))

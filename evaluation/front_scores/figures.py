@@ -14,7 +14,7 @@ import numpy as np
 from evaluation.front_scores.names import groups_in_order
 from evaluation.front_scores.published import PUBLISHED
 from evaluation.front_scores.results import ALL
-from evaluation.report.figures import PALETTE, printable
+from evaluation.report.figures import PALE, PALETTE, STYLE, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,23 +31,7 @@ REFERENCES = (("CaFFe baseline, zones", "baseline"), ("multi-temporal Tyrion", "
 MAX_POINTS = 1000
 """Images of a group and model that are drawn as points; of more, only those beyond the whiskers."""
 
-_INK, _PALE, _GREY = "#3c4650", "#dfe3e7", "#7b858e"
-_STYLE: Any = {
-    # Names may hold $, and letters that matplotlib's own font does not have.
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    # In place of random ids, so that the same evaluation gives the same bytes.
-    "svg.hashsalt": "nnunet_ext",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.edgecolor": "#9aa3ab",
-    "axes.linewidth": 0.8,
-}
+_GREY = "#7b858e"
 
 
 @dataclass(frozen=True)
@@ -201,7 +185,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color=_PALE, linewidth=0.7)
+    axes.grid(axis="x", color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
     return figure, axes
 
@@ -209,7 +193,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _style() -> Any:
     from matplotlib import rc_context
 
-    return rc_context(_STYLE)
+    return rc_context(STYLE)
 
 
 def _svg(figure: Figure) -> tuple[str, int]:

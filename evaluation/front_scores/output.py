@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from dataclasses import astuple, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from evaluation.csv_files import write_csv
 from evaluation.front_scores.latex import latex_table
 from evaluation.front_scores.results import ALL, GroupRow, ImageRow, ZoneRow
 from evaluation.front_scores.zones import SCORES
 from nnunet_ext.files import write_json, written_when_complete
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from evaluation.front_scores.results import FrontEvaluation
@@ -51,11 +51,11 @@ def write_fronts(
     """
     with written_when_complete(output, overwrite=overwrite) as folder:
         folder.mkdir()
-        _write_csv(folder / "images.csv", ImageRow, found.images)
-        _write_csv(folder / "summary.csv", GroupRow, found.groups)
+        write_csv(folder / "images.csv", ImageRow, found.images)
+        write_csv(folder / "summary.csv", GroupRow, found.groups)
         if found.zones:
-            _write_csv(folder / "zones.csv", ZoneRow, found.zones)
-            _write_csv(folder / "zones_summary.csv", ZoneRow, found.zone_summary)
+            write_csv(folder / "zones.csv", ZoneRow, found.zones)
+            write_csv(folder / "zones_summary.csv", ZoneRow, found.zone_summary)
         write_json(folder / "summary.json", summary_json(found))
         (folder / "table.tex").write_text(latex_table(found), encoding="utf-8")
         (folder / "report.html").write_text(report, encoding="utf-8")
@@ -98,11 +98,3 @@ def _errors(row: GroupRow) -> dict[str, Any]:
 def _value(value: float) -> float | None:
     # NaN is no JSON.
     return None if math.isnan(value) else value
-
-
-def _write_csv(path: Path, kind: type[Any], rows: Iterable[Any]) -> None:
-    """Write rows of one dataclass; its fields are the columns."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(kind))
-        writer.writerows(map(astuple, rows))

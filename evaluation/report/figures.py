@@ -43,8 +43,8 @@ LOG_RATIO = 50.0
 FEW_CLASSES = 12
 """With more of them, boxes are drawn narrower."""
 
-_INK, _PALE = "#3c4650", "#dfe3e7"
-_STYLE: Any = {
+INK, PALE = "#3c4650", "#dfe3e7"
+STYLE: Any = {
     # Names may hold $, and letters that matplotlib's own font does not have.
     "text.parse_math": False,
     "svg.fonttype": "none",
@@ -53,13 +53,14 @@ _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.edgecolor": "#9aa3ab",
     "axes.linewidth": 0.8,
 }
+"""Settings of matplotlib for the figures of all reports."""
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
@@ -140,7 +141,7 @@ def _box_plot(found: Evaluation, models: Sequence[str], metric: Metric) -> BoxPl
     if not shown:
         return None
     values = [value for row in boxes.values() for box in row for value in box.measured + box.penalised]
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
         svg, width = _draw(metric, [_shortened(classes[index]) for index in shown], boxes, values)
     notes = []
@@ -195,7 +196,7 @@ def _draw(
     better = f"{metric.better} is better" if metric.better else ""
     axes.set_ylabel(", ".join(part for part in (metric.unit, better) if part))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_PALE, linewidth=0.7)
+    axes.grid(axis="y", color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
     rotation: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if tilted else {}
     axes.set_xticks(range(len(names)), names, **rotation)
