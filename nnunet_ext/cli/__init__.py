@@ -41,7 +41,7 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
     "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class, and a report."),
     "evaluate_fronts": Verb("evaluation.evaluate_fronts", "Errors of calving fronts, per image and group of images."),
-    "calving_front": Verb("evaluation.calving_front", "Calving fronts of images by a model: pictures and lines."),
+    "calving_front": Verb("nnunet_ext.cli.calving_front", "Calving fronts of images by a model: pictures and lines."),
     "front_plots": Verb("evaluation.front_plots", "Pictures of calving fronts: overlays, box plots, over time, GIFs."),
     "overlay": Verb("evaluation.overlay", "Pictures of labels and predictions as outlines, worst cases first."),
     "phase_fractions": Verb("evaluation.phase_fractions", "Share of every class in every predicted scan."),

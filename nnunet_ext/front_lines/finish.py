@@ -10,11 +10,11 @@ import numpy as np
 
 from dataset_conversion.caffe_labels import predicted_maps
 from evaluation.front_extraction import front_of_mask, front_of_zones
-from evaluation.front_lines.geojson import MILLIMETRES, RECORD, front_geojson, geojson_text
-from evaluation.front_lines.vectorize import path_length, vectorize
 from nnunet_ext.caffe.grey_levels import FRONT, ZONES, to_grey
 from nnunet_ext.errors import InputError
 from nnunet_ext.files import read_json, written_when_complete
+from nnunet_ext.front_lines.geojson import MILLIMETRES, RECORD, front_geojson, geojson_text
+from nnunet_ext.front_lines.vectorize import path_length, vectorize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from dataset_conversion.caffe_predictions import Encoding
-    from evaluation.front_lines.scenes import Scene
     from evaluation.front_scores.measure import Extraction
+    from nnunet_ext.front_lines.scenes import Scene
 
 GEOJSON, OVERLAY = "geojson", "overlay"
 FOUND, NO_FRONT = "front", "no front"

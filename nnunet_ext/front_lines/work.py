@@ -8,10 +8,10 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from evaluation.front_lines.finish import GEOJSON, finish, finished_record, known_of, targets
-from evaluation.front_lines.scenes import describe, read_image
-from evaluation.front_lines.table import FAILED, NOT_DONE, CalvingFronts, ImageFront
 from nnunet_ext.errors import BadCasesError, NnunetExtError, WorkerEndedError
+from nnunet_ext.front_lines.finish import GEOJSON, finish, finished_record, known_of, targets
+from nnunet_ext.front_lines.scenes import describe, read_image
+from nnunet_ext.front_lines.table import FAILED, NOT_DONE, CalvingFronts, ImageFront
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from evaluation.front_lines.finish import Recipe
-    from evaluation.front_lines.model import Model, Predict
-    from evaluation.front_lines.scenes import Hints, Scene
+    from nnunet_ext.front_lines.finish import Recipe
+    from nnunet_ext.front_lines.model import Model, Predict
+    from nnunet_ext.front_lines.scenes import Hints, Scene
 
     Running = dict[Future[dict[str, Any]], Scene]
     Job = tuple[Scene, npt.NDArray[np.uint8], npt.NDArray[Any], dict[str, Path], Recipe]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.front_lines.georeference import CHANNEL, Georeference, read_georeference
 from evaluation.front_scores.inputs import boxes_by_stem
 from nnunet_ext.caffe.bounding_boxes import read_bounding_box
 from nnunet_ext.caffe.names import SUFFIXES, parse_caffe_name
 from nnunet_ext.errors import InputError, MissingInputError, UnsupportedFormatError
+from nnunet_ext.front_lines.georeference import CHANNEL, Georeference, read_georeference
 from nnunet_ext.imageio import has_ending, natural_key, open_volume, volume_name
 from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS
 from nnunet_ext.imageio.png import read_png_header

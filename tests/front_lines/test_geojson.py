@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from evaluation.front_lines.geojson import front_geojson, geojson_text
-from evaluation.front_lines.georeference import Georeference
+from nnunet_ext.front_lines.geojson import front_geojson, geojson_text
+from nnunet_ext.front_lines.georeference import Georeference
 
 LINE = np.array([[2, 5], [3, 5], [4, 6]])
 PLACE = Georeference((20, 0, 1000, 0, -20, 9000), 1.0, "EPSG:3413", "", "a.tif")

@@ -13,11 +13,11 @@ import nnunet_ext.files
 from dataset_conversion.caffe_labels import training_label
 from dataset_conversion.caffe_tasks import TASKS
 from dataset_conversion.raw_dataset import write_dataset_json
-from evaluation.calving_front import calving_front, main
 from evaluation.front_extraction import front_of_zones
 from nnunet_ext.caffe.grey_levels import ZONES, to_indices
-from nnunet_ext.cli import VERBS
+from nnunet_ext.cli import VERBS, main
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, OutputExistsError
+from nnunet_ext.front_lines.calving_front import calving_front
 from nnunet_ext.multitask.joint_labels import JointLabels
 from nnunet_ext.multitask.tasks import Task
 
@@ -184,10 +184,10 @@ def test_a_broken_png_does_not_stop_the_others_and_is_named(tmp_path, capsys, mo
     (images / f"{BROKEN}.png").write_bytes(whole[: len(whole) // 2])
     (images / "COL_2011-11-16_TDX_20_1_092.png").write_bytes(b"no picture")
     network = Network()
-    monkeypatch.setattr("evaluation.front_lines.model.load_predictor", lambda *_, **__: network)
+    monkeypatch.setattr("nnunet_ext.front_lines.model.load_predictor", lambda *_, **__: network)
     model = write_model(tmp_path)
     words = ["-i", str(images), "-m", str(model), "-o", str(tmp_path / "out"), "-np", "1"]
-    assert main(words) == 1
+    assert main(["calving_front", *words]) == 1
     printed = capsys.readouterr()
     assert f"{BROKEN}.png" in printed.err
     assert "COL_2011-11-16_TDX_20_1_092.png: no PNG header" in printed.err
@@ -199,7 +199,7 @@ def test_a_broken_png_does_not_stop_the_others_and_is_named(tmp_path, capsys, mo
 
     Image.fromarray(scene()).save(images / f"{BROKEN}.png")
     (images / "COL_2011-11-16_TDX_20_1_092.png").unlink()
-    assert main(words) == 0
+    assert main(["calving_front", *words]) == 0
     assert len(network.spacings) == 3
     assert "(2 finished before)" in capsys.readouterr().out
 
@@ -323,7 +323,7 @@ def test_a_failure_while_writing_leaves_no_file_of_the_image(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     write_images(tmp_path / "images")
-    monkeypatch.setattr("evaluation.front_lines.finish.geojson_text", fail)
+    monkeypatch.setattr("nnunet_ext.front_lines.finish.geojson_text", fail)
     found = do(tmp_path)
     assert "No space left" in found.failed[0].message
     assert files(tmp_path) == ["fronts.csv"]
@@ -477,4 +477,4 @@ def test_the_folder_of_the_images_is_no_output(tmp_path):
 
 
 def test_the_verb_is_there():
-    assert VERBS["calving_front"].module == "evaluation.calving_front"
+    assert VERBS["calving_front"].module == "nnunet_ext.cli.calving_front"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from evaluation.front_extraction import front_of_zones
-from evaluation.front_lines.vectorize import SHORTEST_BRANCH, path_length, vectorize
+from nnunet_ext.front_lines.vectorize import SHORTEST_BRANCH, path_length, vectorize
 
 
 def front_at(pixels, shape=(30, 30)):

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from evaluation.front_lines.georeference import Georeference, read_georeference, read_world_file
 from nnunet_ext.errors import InputError, MissingInputError
+from nnunet_ext.front_lines.georeference import Georeference, read_georeference, read_world_file
 
 NORTH_UP = "20\n0\n0\n-20\n500010\n7999990\n"
 needs_rasterio = pytest.mark.skipif(importlib.util.find_spec("rasterio") is None, reason="rasterio is not there")

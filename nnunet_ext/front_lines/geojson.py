@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from evaluation.front_lines.vectorize import path_length
+from nnunet_ext.front_lines.vectorize import path_length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from evaluation.front_lines.georeference import Georeference
+    from nnunet_ext.front_lines.georeference import Georeference
 
 RECORD = "calving_front"
 """Member with what is known of the image as a whole; RFC 7946 forbids properties there."""

@@ -1,27 +1,22 @@
-"""The command ``calving_front``: from SAR images and a trained model to fronts as pictures and lines."""
+"""From SAR images and a trained model to calving fronts as pictures and lines."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from evaluation.arguments import add_process_flag
 from evaluation.evaluate_fronts import MIN_LENGTH, Compat, Source
-from nnunet_ext.command import run_command
 from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
-    from evaluation.front_lines.model import Model, Predict
-    from evaluation.front_lines.table import CalvingFronts
+    from nnunet_ext.front_lines.model import Model, Predict
+    from nnunet_ext.front_lines.table import CalvingFronts
 
-DESCRIPTION = "Calving fronts of SAR images by a trained model: zones, fronts, overlays and lines (GeoJSON)."
 _CRS = re.compile(r"[A-Za-z]+:[0-9A-Za-z]+")
 
 
@@ -111,12 +106,12 @@ def calving_front(
     OutputExistsError
         If fronts.csv is there and not from this command.
     """
-    from evaluation.front_lines.finish import Recipe
-    from evaluation.front_lines.model import find_model, load_predictor
-    from evaluation.front_lines.scenes import Hints, find_images
-    from evaluation.front_lines.table import TABLE, write_table
-    from evaluation.front_lines.work import Work
     from evaluation.front_scores.measure import Extraction
+    from nnunet_ext.front_lines.finish import Recipe
+    from nnunet_ext.front_lines.model import find_model, load_predictor
+    from nnunet_ext.front_lines.scenes import Hints, find_images
+    from nnunet_ext.front_lines.table import TABLE, write_table
+    from nnunet_ext.front_lines.work import Work
 
     images, output, boxes = Path(images), Path(output), None if boxes is None else Path(boxes)
     _check_options(source=source, compat=compat, resolution=resolution, crs=crs, step_size=step_size)
@@ -154,66 +149,6 @@ def calving_front(
     return found
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags of ``calving_front``."""
-    add = parser.add_argument
-    add("-i", dest="images", type=Path, required=True, metavar="IMAGES", help="folder of 8-bit grey PNG or TIFF images")
-    add("-m", dest="model", type=Path, required=True, metavar="MODEL_FOLDER", help="folder of a model, with fold_…")
-    add("-o", dest="output", type=Path, required=True, metavar="OUT", help="folder to write")
-    add("-f", dest="folds", nargs="+", metavar="FOLD", help="folds to predict with; default: all that are there")
-    add("-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="NAME", help="name of the checkpoint")
-    add("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="where to predict")
-    add("-step_size", type=float, default=0.5, help="step of the window over the image, as part of the patch")
-    add("--disable_tta", action="store_true", help="predict without mirrored images; faster, less accurate")
-    add("--boxes", type=Path, help="folder of bounding boxes, <stem>*.txt; a front outside does not count")
-    add(
-        "--resolution",
-        type=float,
-        metavar="METRES",
-        help="pixel size of images whose names (CaFFe) and georeferencing do not say it",
-    )
-    add(
-        "--from",
-        dest="source",
-        choices=get_args(Source),
-        help="what the front is extracted from; default: the zones, if the model predicts them",
-    )
-    add("--compat", choices=get_args(Compat), help="clean up zones and clip boxes exactly as the benchmark's own code")
-    add("--min-length", type=float, default=MIN_LENGTH, metavar="METRES", help="drop fronts that are not longer")
-    add(
-        "--strait-width",
-        type=int,
-        default=0,
-        metavar="PIXELS",
-        help="no front along straits of up to this width; zones only",
-    )
-    add("--bridged-gap", type=int, default=0, metavar="PIXELS", help="gaps up to this do not divide a front")
-    add("--crs", metavar="EPSG:CODE", help="coordinate system of world files, which do not name it")
-    add("--pixel-coordinates", action="store_true", help="leave georeferencing alone and write lines in pixels")
-    add_process_flag(parser)
-    add("--overwrite", action="store_true", help="predict images again whose files are there")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what the arguments say; return 1 if an image failed."""
-    from evaluation.front_lines.table import TABLE
-
-    words = vars(args)
-    found = calving_front(processes=words.pop("np"), **words)
-    for image in found.failed:
-        print(f"failed: {image.message}", file=sys.stderr)
-    states = [image.state for image in found.images]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    skipped = f" ({found.skipped} finished before)" if found.skipped else ""
-    print(f"{args.output / TABLE}: {counts}{skipped}")
-    return 1 if found.failed else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    return run_command("calving_front", DESCRIPTION, add_arguments, run, argv)
-
-
 def _check_options(
     *, source: str | None, compat: str | None, resolution: float | None, crs: str | None, step_size: float
 ) -> None:
@@ -245,7 +180,7 @@ def _check_numbers(*, min_length: float, strait_width: int, bridged_gap: int, pr
 
 
 def _check_folders(images: Path, output: Path, boxes: Path | None, *, overwrite: bool) -> None:
-    from evaluation.front_lines.table import TABLE, is_table
+    from nnunet_ext.front_lines.table import TABLE, is_table
 
     if boxes is not None and not boxes.is_dir():
         message = f"{boxes}: no such folder (--boxes)"
@@ -270,7 +205,3 @@ def _source(asked: str | None, model: Model) -> str:
         message = f"--from {asked}: the model predicts {', '.join(model.parts)} only"
         raise InputError(message)
     return asked or possible[0]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
