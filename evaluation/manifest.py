@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from nnunet_ext.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +35,7 @@ def file_records(path: Path) -> list[FileRecord]:
     else:
         companions = [path.with_suffix(suffix) for suffix in _COMPANIONS.get(path.suffix.lower(), ())]
         files = [path, *(file for file in companions if file.is_file())]
-    return [FileRecord(str(file), file.stat().st_size, _sha256(file)) for file in files]
+    return [FileRecord(str(file), file.stat().st_size, sha256(file)) for file in files]
 
 
 def manifest(command: str, arguments: Mapping[str, Any], inputs: Iterable[FileRecord]) -> dict[str, Any]:
@@ -73,11 +74,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

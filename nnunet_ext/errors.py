@@ -24,6 +24,10 @@ class OutputExistsError(NnunetExtError, FileExistsError):
     """The output is there already and may not be replaced."""
 
 
+class OutputError(NnunetExtError, OSError):
+    """The disk is full, or refuses to be written to."""
+
+
 class UnsupportedFormatError(NnunetExtError, ValueError):
     """A file whose format, or whose use of the format, is not supported."""
 

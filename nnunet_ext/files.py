@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,15 @@ def write_json(path: Path, content: object, *, overwrite: bool = True) -> None:
     """Write ``content`` as indented UTF-8 JSON; an existing file is replaced in one step."""
     with written_when_complete(path, overwrite=overwrite) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _replace(partial: Path, path: Path) -> None:

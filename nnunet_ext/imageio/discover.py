@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nnunet_ext.errors import MissingInputError
-from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS, has_ending, is_supported, natural_key
+from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS, has_ending, is_supported, is_zarr, natural_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def find_volumes(folder: Path) -> list[Path]:
     """Return the volumes in a folder in natural order.
 
-    A volume is a file with a supported ending, or a subfolder that directly holds slices: TIFF files of
-    one slice each. A folder of nothing but two or more slices is itself one volume. PNG files are volumes
-    where there is nothing else; beside other volumes they are pictures of them. Hidden entries and the
+    A volume is a file with a supported ending, a Zarr store (``.zarr``), or a subfolder that directly holds
+    slices: TIFF files of one slice each. A folder of nothing but two or more slices is itself one volume. PNG files
+    are volumes where there is nothing else; beside other volumes they are pictures of them. Hidden entries and the
     ``.raw`` and ``.zraw`` files of ``.mhd`` headers are skipped. Deeper folders are not searched.
 
     Parameters
@@ -36,12 +36,14 @@ def find_volumes(folder: Path) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
+    if is_zarr(folder):
+        return [folder]
     if not folder.is_dir():
         message = f"{folder}: no such file or folder"
         raise MissingInputError(message)
     entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     files = [path for path in entries if path.is_file() and is_supported(path)]
-    folders = [path for path in entries if path.is_dir() and holds_slices(path)]
+    folders = [path for path in entries if path.is_dir() and (is_zarr(path) or holds_slices(path))]
     others = [path for path in files if not has_ending(path, (PNG_ENDING,))]
     if others or folders:
         files = others

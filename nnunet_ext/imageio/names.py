@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 TIFF_ENDINGS = (".tif", ".tiff")
 PNG_ENDING = ".png"
+ZARR_ENDINGS = (".ome.zarr", ".zarr")
+"""Endings of folders that are Zarr stores."""
+
 SUPPORTED_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", *TIFF_ENDINGS, PNG_ENDING)
 STACK_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd", *TIFF_ENDINGS)
 """Endings that `create_volume` writes with any number of slices."""
@@ -36,12 +39,17 @@ def is_supported(path: Path) -> bool:
     return has_ending(path, SUPPORTED_ENDINGS)
 
 
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is a Zarr store by its name."""
+    return path.is_dir() and has_ending(path, ZARR_ENDINGS)
+
+
 def volume_name(path: Path) -> str:
     """Return the name of a volume without its ending; ``.nii.gz`` counts as one ending.
 
-    The name of a folder of slices is the folder's name, dots and all.
+    The name of a folder of slices is the folder's name, dots and all; that of a Zarr store loses ``.zarr``.
     """
-    ending = "" if path.is_dir() else ending_of(path)
+    ending = ending_of(path, ZARR_ENDINGS) if path.is_dir() else ending_of(path)
     return path.name[: len(path.name) - len(ending)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError, MissingInputError, UnsupportedFormatError
-from nnunet_ext.imageio.names import PNG_ENDING, SUPPORTED_ENDINGS, TIFF_ENDINGS, ending_of
+from nnunet_ext.imageio.names import PNG_ENDING, SUPPORTED_ENDINGS, TIFF_ENDINGS, ending_of, is_zarr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,8 @@ def open_volume(path: Path, spacing: tuple[float, float, float] | None = None) -
     ----------
     path
         A ``.tif``, ``.tiff``, ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.png`` file (upper or
-        lower case), or a folder with one TIFF file per slice. A 2D image is a volume of one slice. All are read
+        lower case), a ``.zarr`` store (an array, or an OME-Zarr image), or a folder with one TIFF file per slice. A 2D
+        image is a volume of one slice. All are read
         in parts, except PNG, NRRD with a data file of its own or an unusual encoding, and TIFF with the whole
         volume in one compressed page: these the first slab loads whole.
     spacing
@@ -73,6 +74,10 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Geometry]:
 
 def _open(path: Path) -> Volume:
     """Import only what the format needs, and open the volume."""
+    if is_zarr(path):
+        from nnunet_ext.imageio.zarr_store import open_zarr
+
+        return open_zarr(path)
     if path.is_dir():
         from nnunet_ext.imageio.slices import open_slices
 

@@ -1,0 +1,1 @@
+"""Prediction of volumes larger than memory."""

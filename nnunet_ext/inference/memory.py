@@ -1,0 +1,209 @@
+"""How much memory a prediction needs, and which way of doing it fits into what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_ext.errors import InputError
+from nnunet_ext.inference.planes import BLOCK_BYTES
+from nnunet_ext.inference.sliding import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from nnunet_ext.inference.tile_grid import TileGrid
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)\s*(?:([KMGT])I?)?B?")
+_SHARE = 0.8
+_CLOSING_BYTES = 64 * 2**20
+_SLICES = 16
+_GUESSED = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Bytes that a prediction holds at one time.
+
+    Parameters
+    ----------
+    process
+        What is held already: program, libraries, weights.
+    network
+        Layers of the network for one window.
+    sums
+        Image window and sums over windows.
+    work
+        Blocks that are read, resampled, decoded and written.
+    disk
+        Scratch files.
+    """
+
+    process: int
+    network: int
+    sums: int
+    work: int
+    disk: int
+
+    @property
+    def total(self) -> int:
+        """All of the memory."""
+        return self.process + self.network + self.sums + self.work
+
+    def __str__(self) -> str:
+        parts = f"network {_gb(self.network)}, sums over windows {_gb(self.sums)}, blocks {_gb(self.work)}"
+        on_disk = f"; {_gb(self.disk)} of scratch files" if self.disk else ""
+        return f"{_gb(self.total)} of memory ({_gb(self.process)} held already, {parts}){on_disk}"
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes of ``8G``, ``500M`` or ``8000000000``; units are powers of 1024.
+
+    Raises
+    ------
+    InputError
+        If it is no such size.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if size <= 0:
+        message = f"--memory {text}: expected a size such as 8G or 500M"
+        raise InputError(message)
+    return size
+
+
+def default_memory() -> int:
+    """Return four fifths of the memory that is free now and that this process may use."""
+    held = resident_memory()
+    limits = [int(_SHARE * _free_memory()) + held]
+    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        try:
+            limits.append(int(_SHARE * int(path.read_text())))
+        except (OSError, ValueError):
+            continue
+    return min(limits)
+
+
+def choose_layout(
+    grid: TileGrid,
+    *,
+    channels: int,
+    heads: int,
+    folds: int,
+    network: int,
+    resampling: int,
+    available: int,
+    on_device: int,
+    scratch: Path,
+) -> tuple[Layout, Demand]:
+    """Choose how many planes are held, and whether in memory or in scratch files.
+
+    Parameters
+    ----------
+    grid
+        Windows over the volume.
+    channels, heads, folds
+        Of image, network output and model.
+    network
+        Bytes that the network needs for one window.
+    resampling
+        Bytes that resampling holds.
+    available
+        Bytes that may be used in all.
+    on_device
+        Free bytes of the GPU; 0 without one. Sums stay there if they take half of it at most.
+    scratch
+        Folder for scratch files.
+
+    Raises
+    ------
+    InputError
+        If it cannot be done with so little memory; says how much is needed.
+    """
+    _, height, width = grid.padded
+    plane = height * width
+    logits = plane * heads
+    closing = max(1, min(grid.patch[0] if grid.patch[0] > 1 else _SLICES, _CLOSING_BYTES // (logits * 4)))
+    # A closed block exists as half, as float and as probabilities; what is read as stored and as float.
+    work = 4 * BLOCK_BYTES + closing * logits * (2 + 4 + 4) + resampling
+    depth = grid.patch[0] if grid.patch[0] > 1 else closing
+    per_plane = (folds * heads + 1) * plane * 2
+    window = channels * grid.patch[0] * plane * 4
+    process = resident_memory()
+    beside_device = Demand(process, network, window, work, 0)
+    if 2 * depth * per_plane <= on_device and beside_device.total <= available:
+        return Layout(depth, closing, on_device=True), beside_device
+    in_memory = Demand(process, network, window + depth * per_plane, work, 0)
+    if in_memory.total <= available:
+        return Layout(depth, closing), in_memory
+    strip = (grid.patch[1] * width) / plane
+    held = int((window + depth * per_plane) * strip) + per_plane
+    on_disk = Demand(process, network, held, work, window + depth * per_plane)
+    if on_disk.total > available:
+        message = (
+            f"--memory: {_gb(available)} is too little. Expected {_gb(in_memory.total)}, or {_gb(on_disk.total)} with "
+            "sums in scratch files"
+        )
+        raise InputError(message)
+    return Layout(depth, closing, scratch), on_disk
+
+
+def measure_network(predictor: Any, channels: int, patch: Sequence[int]) -> int:
+    """Return the bytes of memory that the network needs for one window, by predicting an empty one.
+
+    On a GPU that is not this memory: 0.
+    """
+    import torch
+
+    if predictor.device.type != "cpu":
+        return 0
+    before = resident_memory()
+    with torch.inference_mode():
+        predictor.network.eval()(torch.zeros((1, channels, *patch)))
+    return max(0, peak_memory() - before)
+
+
+def free_device_memory(device: torch.device) -> int:
+    """Return the free bytes of a CUDA device; 0 for any other."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process holds now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return peak_memory()
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _free_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return _GUESSED
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 2**30:.2f} GB"

@@ -1,0 +1,143 @@
+"""The planes of an image as the network sees them: cropped, turned, normalised, resampled, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunet_ext.inference.disk import clear_disk_errors
+from nnunet_ext.inference.resampling import Limits, SlabResampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from nnunet_ext.imageio.volume import Volume
+    from nnunet_ext.inference.intensities import IntensityRule
+    from nnunet_ext.inference.recipe import Box
+    from nnunet_ext.inference.resampling import ResamplingPlan
+
+BLOCK_BYTES = 32 * 2**20
+
+
+class ImagePlanes:
+    """Normalised planes of the crop of an image along the first axis of the network, before resampling.
+
+    Where that axis is z, the files are read forwards. Else their crop is first copied, uncompressed, to a scratch file
+    per channel, from which planes are read in any direction.
+
+    Parameters
+    ----------
+    volumes
+        One per channel.
+    crop
+        Part of the image, (z, y, x).
+    transpose
+        Which axis of the image stands where in the network.
+    rules
+        Normalisation of each channel.
+    scratch
+        Folder for scratch files; they are left to whoever made the folder.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        crop: Box,
+        transpose: tuple[int, int, int],
+        rules: Sequence[IntensityRule],
+        scratch: Path,
+    ) -> None:
+        self._volumes = volumes
+        self._crop = crop
+        self._transpose = transpose
+        self._rules = rules
+        sizes = [stop - start for start, stop in crop]
+        self.shape = (sizes[transpose[0]], sizes[transpose[1]], sizes[transpose[2]])
+        self._spooled = None if transpose[0] == 0 else [self._spool(volume, scratch) for volume in volumes]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self._volumes)
+
+    def blocks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
+        """Read planes ``first`` to ``last`` (exclusive) in blocks (channels, n, height, width)."""
+        plane = self.channels * self.shape[1] * self.shape[2] * 4
+        step = max(1, BLOCK_BYTES // plane)
+        for start in range(first, last, step):
+            stop = min(last, start + step)
+            yield np.stack([rule.apply(self._raw(index, start, stop)) for index, rule in enumerate(self._rules)])
+
+    def _raw(self, channel: int, start: int, stop: int) -> NDArray[Any]:
+        if self._spooled is None:
+            (z, _), (top, bottom), (left, right) = self._crop
+            slab = self._volumes[channel].slab(z + start, z + stop)[:, top:bottom, left:right]
+            return slab.transpose(self._transpose)
+        # Mapped anew for every block: pages that were read stay with the process as long as the map does.
+        sizes = tuple(stop - start for start, stop in self._crop)
+        spooled = np.memmap(self._spooled[channel], self._volumes[channel].dtype, "r", shape=sizes)
+        return np.array(spooled.transpose(self._transpose)[start:stop])
+
+    def _spool(self, volume: Volume, scratch: Path) -> Path:
+        (first, last), (top, bottom), (left, right) = self._crop
+        path = scratch / f"channel{len(list(scratch.glob('channel*.raw')))}.raw"
+        size = (last - first) * (bottom - top) * (right - left) * volume.dtype.itemsize
+        step = max(1, BLOCK_BYTES // max(1, size // (last - first)))
+        with clear_disk_errors(path, size), path.open("wb") as file:
+            for start in range(first, last, step):
+                slab = volume.slab(start, min(last, start + step))
+                file.write(np.ascontiguousarray(slab[:, top:bottom, left:right]).data)
+        return path
+
+
+class NetworkPlanes:
+    """The same planes, resampled to the spacing of the network.
+
+    Parameters
+    ----------
+    image
+        Planes of the image.
+    resampling
+        How to resample them; None if they are as the network wants them.
+    """
+
+    def __init__(self, image: ImagePlanes, resampling: ResamplingPlan | None) -> None:
+        self._image = image
+        self._resampling = resampling
+        self._limits: Limits | None = None
+        self.shape = image.shape if resampling is None else resampling.out_shape
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self._image.channels
+
+    def blocks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
+        """Make planes ``first`` to ``last`` (exclusive) in blocks (channels, n, height, width), n at least 1."""
+        if self._resampling is None:
+            yield from self._image.blocks(first, last)
+            return
+        resampler = SlabResampler(
+            self._resampling,
+            channels=self.channels,
+            first=first,
+            last=last,
+            limits=self._known_limits(self._resampling),
+        )
+        for block in self._image.blocks(*resampler.needed):
+            made = resampler.push(block)
+            if made.shape[1]:
+                yield made
+
+    def _known_limits(self, resampling: ResamplingPlan) -> Limits | None:
+        """Return the smallest and largest values, which cubic interpolation must not leave; one more pass, once."""
+        if resampling.needs_limits and self._limits is None:
+            limits = Limits(resampling, self.channels)
+            for block in self._image.blocks(0, self._image.shape[0]):
+                limits.push(block)
+            self._limits = limits
+        return self._limits

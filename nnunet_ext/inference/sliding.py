@@ -1,0 +1,262 @@
+"""Stock nnU-Net's sliding window, row by row: a plane is given out as soon as no later window can touch it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nnunet_ext.errors import InputError
+from nnunet_ext.inference.rolling import RollingPlanes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from nnunet_ext.inference.planes import NetworkPlanes
+    from nnunet_ext.inference.tile_grid import TileGrid
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the sums over windows are held.
+
+    Parameters
+    ----------
+    depth
+        Planes that are held, at least those of one window.
+    closing
+        Planes that are given out at one time.
+    scratch
+        Folder for files that hold the sums, or None to hold them in memory.
+    on_device
+        Whether the sums are in the memory of the device that predicts.
+    """
+
+    depth: int
+    closing: int
+    scratch: Path | None = None
+    on_device: bool = False
+
+
+class SlidingWindow:
+    """Predicts the planes of one case.
+
+    The same windows, weights and order of additions as ``nnUNetv2_predict``, in the same half precision, so that
+    every sum is the same number. With several folds, each has sums of its own.
+
+    Parameters
+    ----------
+    predictor
+        nnU-Net's predictor with the weights of all folds.
+    grid
+        Windows over the volume.
+    source
+        Planes of the volume.
+    layout
+        How much is held, and where.
+    """
+
+    def __init__(self, predictor: Any, grid: TileGrid, source: NetworkPlanes, layout: Layout) -> None:
+        import torch
+
+        self._predictor = predictor
+        self._grid = grid
+        self._source = source
+        self._layout = layout
+        self._folds = len(predictor.list_of_parameters)
+        self._heads = predictor.label_manager.num_segmentation_heads
+        self._flat = len(predictor.configuration_manager.patch_size) == 2
+        self._place = predictor.device if layout.on_device else torch.device("cpu")
+
+    def tiles(self, first: int, last: int) -> int:
+        """Return the number of windows, over all folds, that ``closed`` goes through for the same planes."""
+        return len(self._grid.rows_over(first, last)) * self._grid.tiles_per_row * self._folds
+
+    def closed(
+        self, first: int, last: int, progress: Callable[[int], object] = lambda _: None
+    ) -> Generator[NDArray[np.float16], None, None]:
+        """Predict planes ``first`` to ``last`` (exclusive) of the volume.
+
+        Parameters
+        ----------
+        first, last
+            Range of planes, without padding.
+        progress
+            Called with the number of windows that were predicted.
+
+        Yields
+        ------
+        numpy.ndarray
+            Logits (heads, n, height, width), mean of the folds, of the next n planes.
+
+        Raises
+        ------
+        InputError
+            If the network gives out infinite numbers.
+        """
+        import torch
+
+        rows = self._grid.rows_over(first, last)
+        window, counts, sums = self._allocate(rows[0])
+        incoming = _Incoming(self._source, window, self._grid, rows)
+        end = last + self._grid.padding[0]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(min(threads, _stock_threads()))
+        try:
+            self._predictor.network = self._predictor.network.to(self._predictor.device)
+            self._predictor.network.eval()
+            for row in rows:
+                if row + self._grid.patch[0] > counts.start + counts.depth:
+                    yield from self._close(counts, sums, first + self._grid.padding[0], row)
+                    for held in (counts, *sums):
+                        held.move_to(row)
+                incoming.read_to(row)
+                for fold, total in enumerate(sums):
+                    self._predict_row(row, fold, window, total, counts if fold == 0 else None, progress)
+            yield from self._close(counts, sums, first + self._grid.padding[0], end)
+        finally:
+            torch.set_num_threads(threads)
+            for held in (window, counts, *sums):
+                held.close()
+
+    def _allocate(self, start: int) -> tuple[RollingPlanes, RollingPlanes, list[RollingPlanes]]:
+        import torch
+
+        scratch = self._layout.scratch
+        _, height, width = self._grid.padded
+
+        def planes(name: str, channels: int, depth: int, dtype: torch.dtype, place: torch.device) -> RollingPlanes:
+            file = None if scratch is None else scratch / f"{name}.sums"
+            held = RollingPlanes(channels, depth, height, width, dtype=dtype, device=place, scratch=file)
+            held.start = start
+            return held
+
+        processor = torch.device("cpu")
+        window = planes("window", self._source.channels, self._grid.patch[0], torch.float32, processor)
+        counts = planes("counts", 1, self._layout.depth, torch.half, self._place)
+        sums = [
+            planes(f"fold{fold}", self._heads, self._layout.depth, torch.half, self._place)
+            for fold in range(self._folds)
+        ]
+        return window, counts, sums
+
+    def _predict_row(
+        self,
+        row: int,
+        fold: int,
+        window: RollingPlanes,
+        total: RollingPlanes,
+        counts: RollingPlanes | None,
+        progress: Callable[[int], object],
+    ) -> None:
+        import torch
+
+        predictor, (depth, height, width) = self._predictor, self._grid.patch
+        if self._folds > 1:
+            _load_weights(predictor, fold)
+        weights = self._gaussian()
+        image = window.planes(row, row + depth)
+        target = total.planes(row, row + depth)
+        mixed = torch.autocast("cuda") if predictor.device.type == "cuda" else nullcontext()
+        # Only here, as a generator's consumer would be in inference mode as well.
+        with torch.inference_mode(), mixed:
+            for top in self._grid.starts[1]:
+                for left in self._grid.starts[2]:
+                    tile = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
+                    patch = image[tile].clone(memory_format=torch.contiguous_format)
+                    patch = (patch[:, 0] if self._flat else patch)[None].to(predictor.device)
+                    logits = predictor._internal_maybe_mirror_and_predict(patch)[0].to(self._place)
+                    logits *= weights
+                    target[tile] += logits[:, None] if self._flat else logits
+                    if counts is not None:
+                        counts.planes(row, row + depth)[tile] += weights
+                    progress(1)
+                for held in (window, total, counts):
+                    if held is not None:
+                        held.relax()
+
+    def _gaussian(self) -> torch.Tensor:
+        from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+        patch = tuple(self._predictor.configuration_manager.patch_size)
+        weights: torch.Tensor = compute_gaussian(
+            patch, sigma_scale=1.0 / 8, value_scaling_factor=10, device=self._place
+        )
+        return weights
+
+    def _close(
+        self, counts: RollingPlanes, sums: list[RollingPlanes], first: int, last: int
+    ) -> Iterator[NDArray[np.float16]]:
+        """Give out the planes that are held, from ``first`` to ``last`` of the padded volume."""
+        import torch
+
+        (_, top, left), (_, height, width) = self._grid.padding, self._grid.shape
+        inside = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
+        low, high = max(first, counts.start), min(last, counts.start + counts.depth)
+        for start in range(low, high, self._layout.closing):
+            stop = min(high, start + self._layout.closing)
+            weights = counts.planes(start, stop)[inside]
+            mean = None
+            for total in sums:
+                logits = torch.div(total.planes(start, stop)[inside], weights)
+                if torch.isinf(logits).any():
+                    message = "the network gives out numbers beyond half precision (65504), which cannot be summed"
+                    raise InputError(message)
+                mean = logits.cpu() if mean is None else mean.add_(logits.cpu())
+                total.relax()
+            counts.relax()
+            if mean is not None:
+                if self._folds > 1:
+                    mean /= self._folds
+                yield mean.numpy()
+
+
+class _Incoming:
+    """Fills the window with the planes that a row looks at; padding stays zero."""
+
+    def __init__(self, source: NetworkPlanes, window: RollingPlanes, grid: TileGrid, rows: tuple[int, ...]) -> None:
+        self._window = window
+        self._grid = grid
+        before = grid.padding[0]
+        first = max(0, rows[0] - before)
+        last = min(grid.shape[0], rows[-1] + grid.patch[0] - before)
+        self._next = first + before
+        self._blocks = source.blocks(first, last)
+        self._waiting: NDArray[np.float32] | None = None
+
+    def read_to(self, row: int) -> None:
+        """Move the window to a row and fill it."""
+        self._window.move_to(row)
+        before, inner = self._grid.padding, self._grid.shape
+        end = min(row + self._grid.patch[0], inner[0] + before[0])
+        while self._next < end:
+            block = next(self._blocks) if self._waiting is None else self._waiting
+            count = min(block.shape[1], end - self._next)
+            target = self._window.planes(self._next, self._next + count)
+            rows, columns = (slice(before[axis], before[axis] + inner[axis]) for axis in (1, 2))
+            target[:, :, rows, columns] = _tensor(block[:, :count])
+            self._waiting = block[:, count:] if count < block.shape[1] else None
+            self._next += count
+            self._window.relax()
+
+
+def _load_weights(predictor: Any, fold: int) -> None:
+    network = getattr(predictor.network, "_orig_mod", predictor.network)
+    network.load_state_dict(predictor.list_of_parameters[fold])
+
+
+def _stock_threads() -> int:
+    from nnunetv2.configuration import default_num_processes
+
+    return int(default_num_processes)
+
+
+def _tensor(array: NDArray[np.float32]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(array)

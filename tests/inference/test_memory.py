@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnunet_ext.errors import InputError
+from nnunet_ext.inference import memory
+from nnunet_ext.inference.memory import (
+    Demand,
+    choose_layout,
+    default_memory,
+    parse_memory,
+    peak_memory,
+    resident_memory,
+)
+from nnunet_ext.inference.sliding import Layout
+from nnunet_ext.inference.tile_grid import TileGrid, tile_grid
+
+GIB = 2**30
+SCRATCH = Path("scratch")
+HELD = 300 * 2**20
+GRID = tile_grid((2000, 1000, 800), (64, 96, 80), 0.5)
+PLANE = 1000 * 800
+
+
+@pytest.fixture(autouse=True)
+def _held_already(monkeypatch):
+    monkeypatch.setattr(memory, "resident_memory", lambda: HELD)
+
+
+def chosen(grid: TileGrid = GRID, **more: Any) -> tuple[Layout, Demand]:
+    settings: dict[str, Any] = {
+        "channels": 2,
+        "heads": 3,
+        "folds": 5,
+        "network": GIB,
+        "resampling": 0,
+        "available": 64 * GIB,
+        "on_device": 0,
+        "scratch": SCRATCH,
+    }
+    return choose_layout(grid, **{**settings, **more})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8G", 8 * GIB),
+        ("500M", 500 * 2**20),
+        ("1.5g", 3 * 2**29),
+        ("8 GB", 8 * GIB),
+        ("8GiB", 8 * GIB),
+        (" 2T ", 2 * 2**40),
+        ("64k", 65536),
+        ("8000000000", 8_000_000_000),
+        ("12B", 12),
+    ],
+)
+def test_sizes_are_read_with_units_of_1024(text, size):
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["abc", "", "-8G", "0G", "8X", "G", "1,5G", "1e9", "8 G G", "nan", "8iB", "9" * 400])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(InputError, match=r"^--memory .*: expected a size such as 8G or 500M$"):
+        parse_memory(text)
+
+
+@given(st.text(max_size=30))
+def test_no_text_ends_in_anything_but_a_size_or_a_message(text):
+    try:
+        assert parse_memory(text) > 0
+    except InputError:
+        pass
+
+
+def test_sums_stay_in_memory_where_they_fit():
+    layout, demand = chosen()
+    sums = 64 * PLANE * (5 * 3 + 1) * 2
+    assert (layout.scratch, layout.on_device, layout.depth) == (None, False, 64)
+    assert demand.sums == sums + 2 * 64 * PLANE * 4
+    assert demand.total == HELD + GIB + demand.sums + demand.work
+    assert demand.disk == 0
+
+
+def test_sums_that_do_not_fit_go_to_scratch_files_and_need_less_memory():
+    _, in_memory = chosen()
+    layout, on_disk = chosen(available=in_memory.total - 1)
+    assert layout.scratch == SCRATCH
+    assert layout.depth == 64
+    assert on_disk.total < in_memory.total
+    assert on_disk.disk == in_memory.sums
+    assert "of scratch files" in str(on_disk)
+
+
+def test_memory_that_is_just_enough_is_enough():
+    _, in_memory = chosen()
+    assert chosen(available=in_memory.total)[0].scratch is None
+    _, on_disk = chosen(available=in_memory.total - 1)
+    assert chosen(available=on_disk.total)[0].scratch == SCRATCH
+
+
+def test_too_little_memory_is_refused_with_what_would_do():
+    _, in_memory = chosen()
+    _, on_disk = chosen(available=in_memory.total - 1)
+    with pytest.raises(InputError) as caught:
+        chosen(available=on_disk.total - 1)
+    numbers = [f"{size / GIB:.2f} GB" for size in (on_disk.total - 1, in_memory.total, on_disk.total)]
+    assert str(caught.value) == (
+        f"--memory: {numbers[0]} is too little. Expected {numbers[1]}, or {numbers[2]} with sums in scratch files"
+    )
+
+
+def test_sums_stay_on_a_device_that_has_twice_their_size():
+    sums = 64 * PLANE * (5 * 3 + 1) * 2
+    on_device, demand = chosen(on_device=2 * sums)
+    assert on_device.on_device
+    assert demand.sums == 2 * 64 * PLANE * 4
+    assert not chosen(on_device=2 * sums - 1)[0].on_device
+
+
+def test_a_large_device_does_not_do_away_with_the_limit_of_memory():
+    with pytest.raises(InputError, match="too little"):
+        chosen(on_device=100 * GIB, available=2**20)
+
+
+def test_slices_of_two_dimensional_models_are_closed_several_at_a_time():
+    layout, _ = chosen(tile_grid((2000, 100, 80), (96, 80), 0.5))
+    assert layout.depth == layout.closing == 16
+
+
+def test_large_planes_are_closed_one_by_one():
+    layout, _ = chosen(tile_grid((200, 10000, 8000), (64, 96, 80), 0.5), available=1000 * GIB)
+    assert layout.closing == 1
+
+
+def test_demand_says_what_it_is_made_of():
+    text = str(Demand(GIB, 2 * GIB, 3 * GIB, 4 * GIB, 0))
+    assert text == "10.00 GB of memory (1.00 GB held already, network 2.00 GB, sums over windows 3.00 GB, blocks 4.00 GB)"
+
+
+def test_default_is_four_fifths_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "_free_memory", lambda: 10 * GIB)
+    assert default_memory() <= 8 * GIB + HELD
+
+
+def test_default_keeps_to_the_limit_of_a_container(monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_free_memory", lambda: 10 * GIB)
+    monkeypatch.setattr(memory, "Path", lambda _: limit)
+    limit.write_text("max\n")
+    assert default_memory() == 8 * GIB + HELD
+    limit.write_text(f"{5 * GIB}\n")
+    assert default_memory() == 4 * GIB
+
+
+def test_memory_of_this_process_is_known(monkeypatch):
+    monkeypatch.undo()
+    assert 2**20 < resident_memory() <= 1.1 * peak_memory()
