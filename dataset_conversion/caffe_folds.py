@@ -95,8 +95,8 @@ def fold_notes(folder: Path, cases: Sequence[str], splits: Splits | None, traine
         notes = []
         if len(cases) < FOLDS:
             notes.append(
-                f"{len(cases)} cases are too few for the {FOLDS} folds of nnU-Net: train with fold 'all', or write "
-                f"your own {SPLITS}"
+                f"{len(cases)} cases are too few for the {FOLDS} folds of nnU-Net: train with fold 'all', or give "
+                "--folds-by glacier"
             )
         if trainer_file is not None and trainer_file.is_file():
             notes.append(

@@ -336,12 +336,16 @@ def _print_summary(found: FrontEvaluation, output: Path) -> None:
         if row.grouping == ALL:
             interval = "" if math.isnan(row.mde_low) else f"{row.mde_low:.1f} to {row.mde_high:.1f}"
             counts = (str(row.images), str(row.no_front))
-            means = (f"{row.penalised_mde:.1f}", f"{row.mean_of_image_means:.1f}", f"{row.median_of_image_means:.1f}")
-            table.append((row.model, *counts, f"{row.mde:.1f}", interval, *means))
+            means = (_metres(row.penalised_mde), _metres(row.mean_of_image_means), _metres(row.median_of_image_means))
+            table.append((row.model, *counts, _metres(row.mde), interval, *means))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for entries in table:
         print("  ".join(text.ljust(width) for text, width in zip(entries, widths, strict=True)).rstrip())
     print(f"metres; everything else: {output / 'report.html'}")
+
+
+def _metres(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,10 @@ def front_plots(
 ) -> FrontPlots:
     """Draw pictures of calving fronts.
 
+    Where the manifest.json of ``evaluate_fronts`` lies beside the table, predicted fronts are extracted as they were
+    scored: from masks or zones, one pixel wide, without short parts, inside of the box. Otherwise masks are drawn as
+    they are.
+
     Parameters
     ----------
     table
@@ -81,7 +85,7 @@ def front_plots(
     images
         Folder of ``<case>.png`` or ``<case>_0000.png``.
     checkpoints
-        By name, in the order of the frames, folders of ``<case>_front.png`` predicted by stages of one training.
+        By name, in the order of the frames, folders predicted by stages of one training, with files as `predictions`.
     glaciers
         Which to draw. Default: all in the table.
     plots
@@ -115,9 +119,11 @@ def front_plots(
         If the output is there and may not be replaced.
     """
     from evaluation.folders import check_output_folder, raise_problems
+    from evaluation.front_pictures.front_files import extraction_beside, how_drawn
     from evaluation.front_pictures.inputs import Folders, find_sources, missing_files, missing_inputs
     from evaluation.front_pictures.plan import plan
     from evaluation.front_pictures.rows import read_rows
+    from evaluation.front_pictures.zone_areas import LABEL
     from nnunet_ext.files import written_when_complete
     from nnunet_ext.jobs import run_jobs
 
@@ -134,13 +140,14 @@ def front_plots(
     check_output_folder(output, [table, *folders.all], _is_own, overwrite=overwrite)
     rows = read_rows(table, glaciers)
     _check_models(table, rows, folders.predictions)
-    left_out = missing_inputs(folders, rows)
+    extraction = extraction_beside(table)
+    left_out = missing_inputs(folders, rows, extraction)
     if plots is not None:
         raise_problems([f"--plots {plot}: {left_out[plot]}" for plot in plots if plot in left_out])
         left_out = {}
-    left_out |= missing_files(folders)
+    left_out |= missing_files(folders, rows, extraction)
     chosen = [plot for plot in PLOTS if plot not in left_out and (plots is None or plot in plots)]
-    sources, problems = find_sources(folders, rows, chosen)
+    sources, problems = find_sources(folders, rows, chosen, extraction)
     raise_problems(problems)
     areas = _measure(rows, sources, processes)
     pictures = plan(chosen, rows, sources, areas, formats=formats, width=width, seconds=seconds, notes=notes)
@@ -152,7 +159,8 @@ def front_plots(
         raise_problems([problem for problem, _ in done.values() if problem])
         if areas:
             _write_areas(folder / AREAS_TABLE, rows, areas)
-        _write_captions(folder / CAPTIONS, {name: caption for name, (_, caption) in done.items()})
+        note = how_drawn(extraction) if set(sources.fronts) - {LABEL} or sources.checkpoints else ""
+        _write_captions(folder / CAPTIONS, {name: caption for name, (_, caption) in done.items()}, note)
         written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return FrontPlots(tuple(output / path for path in written), left_out)
 
@@ -177,7 +185,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME=FOLDER",
-        help="predictions <case>_front.png of several stages of a training, in the order of the frames",
+        help="folders of predictions, as -p, of several stages of a training, in the order of the frames",
     )
     parser.add_argument("--glaciers", nargs="+", metavar="NAME", help="draw only these (default: all)")
     parser.add_argument(
@@ -342,8 +350,8 @@ def _write_areas(path: Path, rows: Sequence[ImageRow], areas: Mapping[str, Mappi
                     writer.writerow((*where, *measured))
 
 
-def _write_captions(path: Path, captions: Mapping[str, str]) -> None:
-    """Write the captions; pictures of a folder that share one are told together."""
+def _write_captions(path: Path, captions: Mapping[str, str], note: str) -> None:
+    """Write a note on all, and the captions; pictures of a folder that share one are told together."""
     together: dict[tuple[str, str], list[str]] = {}
     for name, caption in captions.items():
         together.setdefault((name.rpartition("/")[0], caption), []).append(name)
@@ -351,7 +359,8 @@ def _write_captions(path: Path, captions: Mapping[str, str]) -> None:
         f"**{names[0] if len(names) == 1 else f'{folder}, {len(names)} pictures'}**: {caption}\n\n"
         for (folder, caption), names in together.items()
     )
-    path.write_text(f"# Captions\n\n{text}".rstrip("\n") + "\n", encoding="utf-8")
+    head = f"{note}\n\n" if note else ""
+    path.write_text(f"# Captions\n\n{head}{text}".rstrip("\n") + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def progress_frames(
     resolution
         Pixel size in metres.
     box
-        Rows and columns in which fronts count: outlined, and only there distances are measured.
+        Rows and columns in which a predicted front counts: outlined.
 
     Yields
     ------
@@ -172,13 +172,19 @@ def progress_frames(
 def mean_distance(
     front: npt.NDArray[Any], label: npt.NDArray[Any], resolution: float, box: tuple[slice, slice] | None = None
 ) -> str:
-    """Return the mean distance between two fronts, in both directions, as text in metres, or which one is missing."""
+    """Return the mean distance between two fronts, in both directions, as text in metres, or which one is missing.
+
+    As in ``evaluate_fronts``, what is predicted outside of the box does not count, and the label is not cut.
+    """
     from evaluation.fronts import front_distances, front_error
 
+    counted = np.zeros(front.shape, bool)
     part = box if box is not None else (slice(None), slice(None))
-    distances = front_distances(front[part][None] != 0, label[part][None] != 0, (resolution,) * 3)
+    counted[part] = front[part] != 0
+    distances = front_distances(counted[None], label[None] != 0, (resolution,) * 3)
     if distances.empty == "none":
-        return f"mean distance {front_error(distances):.0f} m"
+        error = front_error(distances)
+        return f"mean distance {error:.{1 if error < 10 else 0}f} m"
     return {"pred": "no front predicted", "ref": "no front in the label", "both": "no front"}[distances.empty]
 
 

@@ -15,7 +15,7 @@ from evaluation.front_pictures.animations import (
     retreat_frames,
     write_gif,
 )
-from evaluation.front_pictures.files import png_shape, read_front, read_image, read_zones
+from evaluation.front_pictures.files import png_shape, read_image, read_zones
 from evaluation.front_pictures.fronts_over_time import fronts_caption, fronts_over_time
 from evaluation.front_pictures.lines import DatedFront, dated_front, extents, placement
 from evaluation.front_pictures.overlay import front_overlay, line_width
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from evaluation.front_pictures.front_files import FrontFile
     from evaluation.front_pictures.rows import ImageRow
 
     Box = tuple[slice, slice]
@@ -39,14 +40,14 @@ PLAIN = 70
 OVERLAY_CAPTION = "Blue label, yellow prediction, magenta both{box}. Lines are {width} pixels wide."
 
 
-def draw_overlay(path: Path, files: tuple[Path, Path, Path, Path | None], *, width: int | None) -> str:
+def draw_overlay(path: Path, files: tuple[Path, FrontFile, FrontFile, Path | None], *, width: int | None) -> str:
     """Write the overlay of one image, pixel by pixel, as PNG; the files are image, label, prediction and box."""
     from PIL import Image
 
     image, label, prediction, box = files
     pixels = read_image(image)
     width = line_width(pixels.shape) if width is None else width
-    overlay = front_overlay(pixels, read_front(label), read_front(prediction), _box(box, pixels.shape), width=width)
+    overlay = front_overlay(pixels, label.read(), prediction.read(), _box(box, pixels.shape), width=width)
     Image.fromarray(overlay).save(path, "PNG")
     return OVERLAY_CAPTION.format(box=", cyan box" if box else "", width=width)
 
@@ -68,7 +69,7 @@ def draw_timeline(path: Path, rows: Sequence[ImageRow], formats: Sequence[str], 
 def draw_fronts(
     path: Path,
     rows: Sequence[ImageRow],
-    fronts: Mapping[str, Mapping[str, Path]],
+    fronts: Mapping[str, Mapping[str, FrontFile]],
     images: Mapping[str, Path],
     formats: Sequence[str],
     *,
@@ -96,10 +97,17 @@ def measure_areas(row: ImageRow, zones: Path) -> ZoneAreas:
 
 
 def draw_areas(
-    path: Path, glacier: str, series: Mapping[str, Sequence[ZoneAreas]], formats: Sequence[str], *, notes: bool
+    path: Path,
+    glacier: str,
+    series: Mapping[str, Sequence[ZoneAreas]],
+    models: Sequence[str],
+    formats: Sequence[str],
+    *,
+    notes: bool,
 ) -> str:
-    """Write the zone areas of a glacier over time."""
-    _save(areas_over_time(series, glacier, caption=zone_areas.CAPTION if notes else ""), path, formats)
+    """Write the zone areas of a glacier over time; the models are all of the table, in its order."""
+    caption = zone_areas.CAPTION if notes else ""
+    _save(areas_over_time(series, glacier, caption=caption, models=models), path, formats)
     return f"{glacier}: {zone_areas.CAPTION}"
 
 
@@ -107,7 +115,7 @@ def draw_retreat(
     path: Path,
     rows: Sequence[ImageRow],
     source: str,
-    fronts: Mapping[str, Path],
+    fronts: Mapping[str, FrontFile],
     images: Mapping[str, Path],
     *,
     seconds: float,
@@ -123,34 +131,34 @@ def draw_retreat(
 def draw_progress(
     path: Path,
     row: ImageRow,
-    checkpoints: Mapping[str, Path],
+    checkpoints: Mapping[str, FrontFile],
     image: Path | None,
-    label: Path | None,
+    label: FrontFile | None,
     box: Path | None,
     *,
     seconds: float,
 ) -> str:
     """Write the GIF of a training's progress on one image."""
-    shape = png_shape(next(iter(checkpoints.values())))
+    shape = png_shape(next(iter(checkpoints.values())).path)
     pixels: npt.NDArray[np.uint8] = np.full(shape, PLAIN, np.uint8) if image is None else read_image(image)
     frames = progress_frames(
         pixels,
-        None if label is None else read_front(label),
-        [Checkpoint(name, read_front(front)) for name, front in checkpoints.items()],
+        None if label is None else label.read(),
+        [Checkpoint(name, front.read()) for name, front in checkpoints.items()],
         row.case,
         resolution=row.resolution,
         box=_box(box, shape),
     )
     write_gif(path, frames, seconds, kept=OVERLAY_COLOURS)
-    within = ", inside the box" if box is not None else ""
+    within = ", of the prediction inside the box" if box is not None else ""
     return (
         f"Front after {', '.join(checkpoints)}: blue label, yellow prediction, magenta both. "
         f"Mean distance to the label in both directions{within}."
     )
 
 
-def _front(row: ImageRow, path: Path) -> DatedFront:
-    return dated_front(read_front(path), row.resolution, row.date, row.satellite)
+def _front(row: ImageRow, file: FrontFile) -> DatedFront:
+    return dated_front(file.read(), row.resolution, row.date, row.satellite)
 
 
 def _box(path: Path | None, shape: tuple[int, ...]) -> Box | None:

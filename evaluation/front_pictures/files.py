@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,7 @@ def has_any(folder: Path, endings: Sequence[str]) -> bool:
 
 
 def box_files(cases: Sequence[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Find the box of each case: a text file whose name is that of the case, or goes on with ``_``.
+    """Find the box of each case: a text file whose name is that of the case, or goes on without a letter or digit.
 
     Returns
     -------
@@ -97,7 +98,8 @@ def box_files(cases: Sequence[str], folder: Path) -> tuple[dict[str, Path], list
     names = sorted(path.name for path in folder.iterdir() if path.suffix == ".txt")
     found, problems = {}, []
     for case in cases:
-        own = [name for name in names if name.startswith((f"{case}.", f"{case}_"))]
+        belongs = re.compile(rf"{re.escape(case)}(?![0-9A-Za-z])")
+        own = [name for name in names if belongs.match(name)]
         if len(own) == 1:
             found[case] = folder / own[0]
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evaluation.front_pictures.files import FRONTS, IMAGE, ZONE, box_files, files_of, has_any, png_files, png_shape
+from evaluation.front_pictures.front_files import ENDINGS, FrontFile
 from evaluation.front_pictures.rows import one_row_per_case
 from evaluation.front_pictures.zone_areas import LABEL
 from nnunet_ext.caffe.bounding_boxes import read_bounding_box
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evaluation.front_pictures.rows import ImageRow
+    from evaluation.front_scores.inputs import Source
+    from evaluation.front_scores.measure import Extraction
 
     Files = dict[str, Path]
+    Fronts = dict[str, FrontFile]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Folders:
     images
         ``<case>.png`` or ``<case>_0000.png``.
     checkpoints
-        By name, in the order of the frames: ``<case>_front.png``.
+        By name, in the order of the frames: as predictions.
     """
 
     predictions: Mapping[str, Path] = field(default_factory=dict)
@@ -58,14 +62,14 @@ class Folders:
 class Sources:
     """The files of each image, by case; fronts and zones by source as well: ``label`` and the models."""
 
-    fronts: Mapping[str, Files]
+    fronts: Mapping[str, Fronts]
     zones: Mapping[str, Files]
     images: Files
     boxes: Files
-    checkpoints: Mapping[str, Files]
+    checkpoints: Mapping[str, Fronts]
 
 
-def missing_inputs(folders: Folders, rows: Sequence[ImageRow]) -> dict[str, str]:
+def missing_inputs(folders: Folders, rows: Sequence[ImageRow], extraction: Extraction | None = None) -> dict[str, str]:
     """Return what each plot that cannot be drawn would need.
 
     Parameters
@@ -74,6 +78,8 @@ def missing_inputs(folders: Folders, rows: Sequence[ImageRow]) -> dict[str, str]
         What was given.
     rows
         Rows of the table.
+    extraction
+        How fronts are extracted; None if they are drawn as the files have them.
 
     Returns
     -------
@@ -85,7 +91,7 @@ def missing_inputs(folders: Folders, rows: Sequence[ImageRow]) -> dict[str, str]
     MissingInputError
         If a folder is not there.
     """
-    front_models = [model for model, folder in folders.predictions.items() if has_any(folder, FRONTS)]
+    front_models = _sources_of_models(folders, rows, extraction)
     zone_models = [model for model, folder in folders.predictions.items() if has_any(folder, ZONE)]
     some_front = folders.labels is not None or bool(front_models)
     cases = {row.case for row in rows}
@@ -103,13 +109,19 @@ def missing_inputs(folders: Folders, rows: Sequence[ImageRow]) -> dict[str, str]
         "retreat": "" if some_front else "-g, or -p with files <case>_front.png",
         "progress": "--checkpoints" if not folders.checkpoints else "",
     }
-    if folders.checkpoints and not _cases_of_checkpoints(folders, cases):
+    if folders.checkpoints and not _cases_of_checkpoints(
+        folders, cases, _sources_of_checkpoints(folders, rows, extraction)
+    ):
         reasons["progress"] = "--checkpoints with files <case>_front.png of images in the table"
     return {plot: f"needs {reason}" for plot, reason in reasons.items() if reason}
 
 
-def missing_files(folders: Folders) -> dict[str, str]:
+def missing_files(
+    folders: Folders, rows: Sequence[ImageRow] = (), extraction: Extraction | None = None
+) -> dict[str, str]:
     """Return which kind of file a model's folder does not have: a model may predict fronts, zones or both.
+
+    Fronts that are extracted from zones are not missing. Parameters are those of `missing_inputs`.
 
     Raises
     ------
@@ -118,18 +130,25 @@ def missing_files(folders: Folders) -> dict[str, str]:
     """
     missing: dict[str, str] = {}
     problems = []
+    drawn = _sources_of_models(folders, rows, extraction)
     for model, folder in folders.predictions.items():
         kinds = {"fronts": FRONTS, "zones": ZONE}
         absent = [kind for kind, endings in kinds.items() if not has_any(folder, endings)]
         if len(absent) == len(kinds):
             problems.append(f"-p {folder}: no files <case>_front.png or <case>_zone.png")
-        missing |= {f"{kind} of {model}": f"no file *{kinds[kind][0]} in {folder}" for kind in absent}
+        missing |= {
+            f"{kind} of {model}": f"no file *{kinds[kind][0]} in {folder}"
+            for kind in absent
+            if not (kind == "fronts" and model in drawn)
+        }
     if problems:
         raise BadCasesError(problems)
     return missing
 
 
-def find_sources(folders: Folders, rows: Sequence[ImageRow], plots: Collection[str]) -> tuple[Sources, list[str]]:
+def find_sources(
+    folders: Folders, rows: Sequence[ImageRow], plots: Collection[str], extraction: Extraction | None = None
+) -> tuple[Sources, list[str]]:
     """Find the files that some plots need, and compare their shapes.
 
     Parameters
@@ -140,6 +159,8 @@ def find_sources(folders: Folders, rows: Sequence[ImageRow], plots: Collection[s
         Rows of the table, which say which images each model has.
     plots
         Which to draw; for these there is all that they need.
+    extraction
+        How predicted fronts are extracted; None to draw them as the files have them.
 
     Returns
     -------
@@ -157,42 +178,82 @@ def find_sources(folders: Folders, rows: Sequence[ImageRow], plots: Collection[s
         problems.extend(wrong)
         return files
 
+    resolution_of = {row.case: row.resolution for row in rows}
     images_of = [row.case for row in one_row_per_case(rows)]
     of_model = {model: [row.case for row in rows if row.model == model] for model in folders.predictions}
-    tried = _cases_of_checkpoints(folders, images_of) if "progress" in plots else []
+    models = _sources_of_models(folders, rows, extraction)
+    stages = _sources_of_checkpoints(folders, rows, extraction)
+    tried = _cases_of_checkpoints(folders, images_of, stages) if "progress" in plots else []
     lines = bool({"overlay", "fronts", "retreat"} & set(plots))
-    fronts: dict[str, Files] = {}
+    boxes: Files = {}
+    cut = lines and extraction is not None and bool(models)
+    if folders.boxes is not None and (cut or {"overlay", "progress"} & set(plots)):
+        boxes, wrong = box_files(images_of if cut or "overlay" in plots else tried, folders.boxes)
+        problems.extend(wrong)
+
+    def predicted(cases: Sequence[str], folder: Path, source: Source) -> Fronts:
+        return {
+            case: FrontFile(path, source, resolution_of[case], extraction, boxes.get(case))
+            for case, path in found(cases, folder, ENDINGS[source]).items()
+        }
+
+    fronts: dict[str, Fronts] = {}
     zones: dict[str, Files] = {}
-    if lines and folders.labels is not None:
-        fronts[LABEL] = found(images_of, folders.labels, FRONTS)
-    elif tried and folders.labels is not None:
-        fronts[LABEL] = found(tried, folders.labels, FRONTS)
+    if (lines or tried) and folders.labels is not None:
+        labels = found(images_of if lines else tried, folders.labels, FRONTS)
+        fronts[LABEL] = {case: FrontFile(path, "front", resolution_of[case]) for case, path in labels.items()}
     if "areas" in plots and folders.zones is not None:
         zones[LABEL] = found(images_of, folders.zones, ZONE)
     for model, folder in folders.predictions.items():
-        if lines and has_any(folder, FRONTS):
-            fronts[model] = found(of_model[model], folder, FRONTS)
+        if lines and model in models:
+            fronts[model] = predicted(of_model[model], folder, models[model])
         if "areas" in plots and has_any(folder, ZONE):
             zones[model] = found(of_model[model], folder, ZONE)
     needed = images_of if lines else tried
     images = found(needed, folders.images, IMAGE)
-    boxes: Files = {}
-    if folders.boxes is not None and {"overlay", "progress"} & set(plots):
-        boxes, wrong = box_files(images_of if "overlay" in plots else tried, folders.boxes)
-        problems.extend(wrong)
-    checkpoints = {name: found(tried, folder, FRONTS) for name, folder in folders.checkpoints.items() if tried}
+    checkpoints = {
+        name: predicted(tried, folder, stages[name]) for name, folder in folders.checkpoints.items() if tried
+    }
     sources = Sources(fronts, zones, images, boxes, checkpoints)
     return sources, problems + _shape_problems(sources, images_of)
 
 
-def _cases_of_checkpoints(folders: Folders, cases: Collection[str]) -> list[str]:
+def _sources_of_models(folders: Folders, rows: Sequence[ImageRow], extraction: Extraction | None) -> dict[str, Source]:
+    """Return what the front of each model is drawn from, if its folder has that: what it was scored from."""
+    said: dict[str, Source] = {row.model: row.source for row in rows} if extraction is not None else {}
+    wanted = {model: said.get(model, "front") for model in folders.predictions}
+    return {model: source for model, source in wanted.items() if has_any(folders.predictions[model], ENDINGS[source])}
+
+
+def _sources_of_checkpoints(
+    folders: Folders, rows: Sequence[ImageRow], extraction: Extraction | None
+) -> dict[str, Source]:
+    """Return what the front of each checkpoint is drawn from: as the models in the table, else what there is."""
+    if extraction is None:
+        return dict.fromkeys(folders.checkpoints, "front")
+    order: tuple[Source, Source] = ("zone", "front") if {row.source for row in rows} == {"zone"} else ("front", "zone")
+    return {
+        name: next((source for source in order if has_any(folder, ENDINGS[source])), order[0])
+        for name, folder in folders.checkpoints.items()
+    }
+
+
+def _cases_of_checkpoints(folders: Folders, cases: Collection[str], sources: Mapping[str, Source]) -> list[str]:
     """Return the images that at least one checkpoint has a front of: often a few are predicted, not all."""
-    names = {name for folder in folders.checkpoints.values() for name in png_files(folder)}
-    return [case for case in sorted(cases) if case + FRONTS[0] in names]
+    there = {
+        name.removesuffix(ending)
+        for stage, folder in folders.checkpoints.items()
+        for name in png_files(folder)
+        for ending in ENDINGS[sources[stage]]
+        if name.endswith(ending)
+    }
+    return [case for case in sorted(cases) if case in there]
 
 
 def _shape_problems(sources: Sources, cases: Sequence[str]) -> list[str]:
-    groups = [sources.images, *sources.fronts.values(), *sources.zones.values(), *sources.checkpoints.values()]
+    fronts = [*sources.fronts.values(), *sources.checkpoints.values()]
+    paths_of = [{case: front.path for case, front in of_source.items()} for of_source in fronts]
+    groups: list[Mapping[str, Path]] = [sources.images, *paths_of, *sources.zones.values()]
     problems = []
     for case in cases:
         paths = [group[case] for group in groups if case in group]

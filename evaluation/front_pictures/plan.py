@@ -67,6 +67,7 @@ def plan(
     """
     images = one_row_per_case(rows)
     models = [source for source in sources.fronts if source != LABEL]
+    in_table = list(dict.fromkeys(row.model for row in rows))
     planned: list[tuple[str, Callable[[Path], str]]] = []
     if "overlay" in plots:
         for model in models:
@@ -93,12 +94,10 @@ def plan(
         if "areas" in plots:
             series = {source: list(_some(of_source, own).values()) for source, of_source in areas.items()}
             series = {source: some for source, some in series.items() if some}
-            planned.append(
-                (
-                    f"areas/{_safe(glacier)}",
-                    partial(draw.draw_areas, glacier=glacier, series=series, formats=formats, notes=notes),
-                )
+            drawing = partial(
+                draw.draw_areas, glacier=glacier, series=series, models=in_table, formats=formats, notes=notes
             )
+            planned.append((f"areas/{_safe(glacier)}", drawing))
         if "retreat" in plots:
             for source, of_source in sources.fronts.items():
                 there = [row for row in own if row.case in of_source]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from evaluation.front_scores.inputs import Source
+
 COLUMNS = (
     "model",
     "case",
@@ -30,6 +32,9 @@ COLUMNS = (
     "mean",
     "no_front",
 )
+
+SOURCE = "source"
+"""A column that may be missing, in tables by hand."""
 
 _TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no", ""}
 
@@ -56,6 +61,8 @@ class ImageRow:
         Mean distance of the image in metres; NaN without front.
     no_front
         Whether prediction or label, or both, have no front.
+    source
+        What the predicted front was extracted from, ``front`` (its mask) or ``zone``.
     """
 
     model: str
@@ -69,6 +76,7 @@ class ImageRow:
     sum_distances: float
     mean: float
     no_front: bool
+    source: Source = "front"
 
 
 def read_rows(path: Path, glaciers: Sequence[str] | None = None) -> list[ImageRow]:
@@ -162,6 +170,7 @@ def _row(cells: Mapping[str, str | None]) -> tuple[ImageRow | None, list[str]]:
     if said not in _TRUE | _FALSE:
         problems.append(f"no_front is {cells['no_front']!r}, expected 0 or 1")
     no_front = said in _TRUE
+    source: Source = "zone" if (cells.get(SOURCE) or "").strip() == "zone" else "front"
     resolution = number("resolution", lowest=1e-6)
     n_distances = number("n_pred") + number("n_label")
     needed = not no_front
@@ -171,7 +180,7 @@ def _row(cells: Mapping[str, str | None]) -> tuple[ImageRow | None, list[str]]:
         return None, problems
     numbers = (int(n_distances), math.nan if no_front else total, math.nan if no_front else mean)
     where = (words["model"], words["case"], words["glacier"], date, words["satellite"], resolution, words["season"])
-    return ImageRow(*where, *numbers, no_front), []
+    return ImageRow(*where, *numbers, no_front, source), []
 
 
 def _disagreements(rows: Iterable[ImageRow]) -> list[str]:

@@ -100,7 +100,9 @@ def zone_areas(zones: npt.NDArray[Any], resolution: float) -> dict[str, float]:
     return {name: int(count) * pixel for name, count in zip(ZONES, counts, strict=True)}
 
 
-def areas_over_time(series: Mapping[str, Sequence[ZoneAreas]], title: str, *, caption: str = CAPTION) -> Any:
+def areas_over_time(
+    series: Mapping[str, Sequence[ZoneAreas]], title: str, *, caption: str = CAPTION, models: Sequence[str] = ()
+) -> Any:
     """Draw the areas of the zones of a glacier over time, a panel per zone.
 
     Parameters
@@ -111,6 +113,9 @@ def areas_over_time(series: Mapping[str, Sequence[ZoneAreas]], title: str, *, ca
         Of the figure: the glacier.
     caption
         Text below; a note on images of another extent is added. Empty for none.
+    models
+        Models in the order of their colours, also those without areas, so that colours are those of the box plots.
+        Default: the models of ``series``.
 
     Returns
     -------
@@ -131,7 +136,7 @@ def areas_over_time(series: Mapping[str, Sequence[ZoneAreas]], title: str, *, ca
     several = len(series) > 1
     figure = new_figure(6.6, 1.55 * len(shown) + 0.75 + 0.25 * bool(caption) + 0.2 * several)
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    colours = {LABEL: LABEL_COLOUR} | model_colours(source for source in series if source != LABEL)
+    colours = {LABEL: LABEL_COLOUR} | model_colours([*models, *(source for source in series if source != LABEL)])
     for axes, zone in zip(panels, shown, strict=True):
         for source, of_source in series.items():
             _draw_series(axes, of_source, zone, colours[source], usual, label=source == LABEL)

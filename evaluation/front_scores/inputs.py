@@ -95,7 +95,7 @@ def find_cases(
     fronts
         Folder of the labels ``<stem>_front.png``.
     zones
-        Folder of the labels ``<stem>_zones.png``.
+        Folder of the labels ``<stem>_zones.png``. At least one model has to predict zones then.
     boxes
         Folder of the bounding boxes ``<stem>*.txt``.
     images
@@ -132,14 +132,22 @@ def find_cases(
         except InputError as error:
             problems.append(f"{path}: {error}")
     cases = []
+    without_zones: dict[str, list[str]] = {}
     for model, folder in predictions.items():
         found, wrong = _cases_of_model(model, folder, labels, names, source=source, subset=subset)
         problems += wrong
         if zones is not None:
             predicted, wrong = files_by_stem(folder, ZONE, plain=not found or found[0].source == "zone")
-            problems += wrong + _missing("predicted zones", predicted, (case.case for case in found), folder)
+            wrong += _missing("predicted zones", predicted, (case.case for case in found), folder)
+            if predicted:
+                problems += wrong
+            else:
+                without_zones[model] = wrong
             found = [replace(case, predicted_zones=predicted.get(case.case)) for case in found]
         cases += found
+    # Beside others, a model of the front alone has no scores of zones.
+    if len(without_zones) == len(predictions):
+        problems += [problem for wrong in without_zones.values() for problem in wrong]
     stems = [case.case for case in cases]
     partners: dict[str, dict[str, Path]] = {}
     for what, partner_folder in (("zones", zones), ("box", boxes), ("image", images)):

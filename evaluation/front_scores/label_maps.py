@@ -87,7 +87,10 @@ def _read_indices(path: Path, levels: Mapping[str, int], what: str) -> npt.NDArr
     try:
         return _to_indices(stored, levels)
     except InputError as error:
-        message = f"{path}: {error}; or class indices 0 to {len(levels) - 1}"
+        message = (
+            f"{path}: {error}; or class indices 0 to {len(levels) - 1}. What nnU-Net predicts for fused or several "
+            "label maps becomes pictures with 'nnunet_ext export caffe'"
+        )
         raise InputError(message) from error
 
 

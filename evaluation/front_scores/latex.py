@@ -59,8 +59,9 @@ def latex_table(found: FrontEvaluation) -> str:
     lines += [r"\midrule", r"\multicolumn{7}{l}{Published, test set of CaFFe} \\"]
     for published in PUBLISHED:
         std = "" if math.isnan(published.std) else rf" $\pm$ {published.std:.0f}"
-        source = rf"\multicolumn{{3}}{{l}}{{{escaped(published.source)}}}"
-        lines.append(rf"{escaped(published.name)} & {source} & {published.mde:.0f}{std} & & \\")
+        # Author and year, over four columns: more would make the table wider than a page.
+        name = escaped(f"{published.name} ({published.source.partition(',')[0]})")
+        lines.append(rf"\multicolumn{{4}}{{l}}{{{name}}} & {published.mde:.0f}{std} & & \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -17,9 +17,11 @@ from nnunet_ext.caffe.bounding_boxes import read_bounding_box
 from nnunet_ext.errors import NnunetExtError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
-    from evaluation.front_scores.inputs import FrontCase
+    from evaluation.front_scores.inputs import FrontCase, Source
 
 
 @dataclass(frozen=True)
@@ -81,26 +83,58 @@ def read_fronts(case: FrontCase, extraction: Extraction) -> Fronts:
     label = read_front(case.label)
     rows, columns = label.shape
     box = None if case.box is None else read_bounding_box(case.box, (rows, columns), compat=extraction.compat)
-    if case.source == "front":
-        prediction = front_of_mask(
-            read_front(case.prediction),
-            resolution=case.name.metres,
-            box=box,
-            compat=extraction.compat,
-            min_length=extraction.min_length,
-            bridged_gap=extraction.bridged_gap,
-        )
-    else:
-        prediction = front_of_zones(
-            read_zones(case.prediction),
-            resolution=case.name.metres,
-            box=box,
-            compat=extraction.compat,
-            min_length=extraction.min_length,
-            strait_width=extraction.strait_width,
-            bridged_gap=extraction.bridged_gap,
-        )
+    prediction = extract_front(
+        case.prediction, case.source, resolution=case.name.metres, extraction=extraction, box=box
+    )
     return Fronts(prediction, label, box)
+
+
+def extract_front(
+    path: Path, source: Source, *, resolution: float, extraction: Extraction, box: tuple[slice, slice] | None
+) -> npt.NDArray[np.bool_]:
+    """Read a prediction and extract its front.
+
+    Parameters
+    ----------
+    path
+        Mask of a front, or map of zones.
+    source
+        Which of the two it is.
+    resolution
+        Pixel size in metres.
+    extraction
+        How to extract the front.
+    box
+        Rows and columns outside of which a front does not count.
+
+    Returns
+    -------
+    ndarray of bool
+        The line (y, x).
+
+    Raises
+    ------
+    InputError
+        If the file holds something else than it should.
+    """
+    if source == "front":
+        return front_of_mask(
+            read_front(path),
+            resolution=resolution,
+            box=box,
+            compat=extraction.compat,
+            min_length=extraction.min_length,
+            bridged_gap=extraction.bridged_gap,
+        )
+    return front_of_zones(
+        read_zones(path),
+        resolution=resolution,
+        box=box,
+        compat=extraction.compat,
+        min_length=extraction.min_length,
+        strait_width=extraction.strait_width,
+        bridged_gap=extraction.bridged_gap,
+    )
 
 
 def image_row(result: ImageResult) -> ImageRow:

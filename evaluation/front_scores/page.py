@@ -103,7 +103,17 @@ def _facts(found: FrontEvaluation, created: str, arguments: Mapping[str, Any]) -
         ),
         ("Glaciers", ", ".join(dict.fromkeys(row.glacier for row in found.images))),
         ("Fronts from", ", ".join(f"{model}: {sources[model]}" for model in models)),
-        ("Extraction", "as in the benchmark's code (caffe)" if arguments.get("compat") else "default"),
+        ("Extraction", _extraction(arguments)),
         ("Created", created),
         ("Version", f"nnunet_ext {__version__}"),
     ]
+
+
+def _extraction(arguments: Mapping[str, Any]) -> str:
+    """Say how fronts were extracted: the lengths that count, and what differs from the defaults."""
+    parts = ["as in the benchmark's code (caffe)"] if arguments.get("compat") else []
+    parts.append(f"parts above {arguments['min_length']:g} m")
+    for name, text in (("strait_width", "no front in straits of up to"), ("bridged_gap", "gaps bridged up to")):
+        if arguments.get(name):
+            parts.append(f"{text} {arguments[name]} pixels")
+    return ", ".join(parts)

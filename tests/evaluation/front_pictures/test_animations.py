@@ -142,8 +142,12 @@ def test_progress_without_label_shows_only_predictions():
     assert not has(frame, BLUE)
 
 
-def test_the_distance_in_a_frame_is_that_inside_the_box():
+def test_the_distance_in_a_frame_is_that_of_the_prediction_inside_the_box():
+    both = front_at(23) + front_at(30)
+    assert mean_distance(both, front_at(20), 10.0) == "mean distance 53 m"
+    assert mean_distance(both, front_at(20), 10.0, (slice(0, 30), slice(21, 28))) == "mean distance 30 m"
     assert mean_distance(front_at(23), front_at(20), 10.0) == "mean distance 30 m"
+    assert mean_distance(front_at(23), front_at(20), 0.2) == "mean distance 0.6 m"
     assert mean_distance(front_at(23), front_at(20), 10.0, (slice(0, 30), slice(0, 22))) == "no front predicted"
     assert mean_distance(front_at(23), np.zeros((30, 40)), 10.0) == "no front in the label"
     assert mean_distance(np.zeros((30, 40)), np.zeros((30, 40)), 10.0) == "no front"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -198,6 +199,70 @@ def test_a_model_that_the_table_does_not_have_is_refused(tmp_path):
     with pytest.raises(MissingInputError, match="no such folder"):
         front_plots(table, tmp_path / "out", predictions={"m": tmp_path / "nowhere"})
     assert given
+
+
+def manifest_beside(table, **more):
+    said = {"compat": None, "min_length": 70.0, "strait_width": 0, "bridged_gap": 0} | more
+    path = table.with_name("manifest.json")
+    path.write_text(json.dumps({"command": "evaluate_fronts", "arguments": said}))
+    return path
+
+
+def columns_of(overlay, colour, row=15):
+    with Image.open(overlay) as picture:
+        return np.flatnonzero((np.array(picture)[row] == colour).all(axis=-1)).tolist()
+
+
+YELLOW, CYAN = (255, 255, 0), (0, 255, 255)
+
+
+def test_beside_the_manifest_of_the_errors_fronts_are_drawn_as_they_were_scored(tmp_path):
+    table, given = inputs(tmp_path)
+    wide = np.maximum(np.maximum(front_at(9), front_at(10)), front_at(11))
+    wide[0:3, 20] = 255  # too short, and not in the box
+    wide[20:25, 30] = 255  # too short
+    write_png(tmp_path / "m" / f"{COL[0]}_front.png", wide)
+    options = {"plots": ["overlay"], "width": 1}
+    drawn = tmp_path / "with" / "overlay" / f"{COL[0]}.png"
+    front_plots(table, tmp_path / "without", **given, **options)
+    assert columns_of(tmp_path / "without" / "overlay" / drawn.name, YELLOW) == [9, 10, 11]
+    assert "as the files have them" in (tmp_path / "without" / "captions.md").read_text()
+    manifest_beside(table)
+    front_plots(table, tmp_path / "with", **given, **options)
+    assert columns_of(drawn, YELLOW) == [10]
+    assert (columns_of(drawn, YELLOW, row=1), columns_of(drawn, YELLOW, row=22)) == ([], [10])
+    assert "parts of up to 70 m" in (tmp_path / "with" / "captions.md").read_text()
+    (given["boxes"] / f"{COL[0]}_box.txt").write_text("x, y\n12, 3\n12, 28\n38, 28\n38, 3\n")
+    front_plots(table, tmp_path / "with", **given, **options, overwrite=True)
+    assert columns_of(drawn, YELLOW) == []
+    assert columns_of(drawn, CYAN) == [12, 37]
+
+
+def test_fronts_that_were_scored_from_zones_are_drawn_from_zones(tmp_path):
+    table, given = inputs(tmp_path)
+    for path in (tmp_path / "m").glob("*_front.png"):
+        path.unlink()
+    (tmp_path / "e1" / f"{COL[0]}_front.png").unlink()
+    write_png(tmp_path / "e1" / f"{COL[0]}_zone.png", zones_at(20))
+    write_table(table, [cells(case, source="zone") for case in COL + JAC])
+    manifest_beside(table)
+    drawn = front_plots(table, tmp_path / "out", **given, width=1)
+    assert drawn.left_out == {}
+    # The ocean begins in column 32; the front has been looked for in rows 3 to 27.
+    overlay = tmp_path / "out" / "overlay" / f"{COL[0]}.png"
+    assert (columns_of(overlay, YELLOW), columns_of(overlay, YELLOW, row=28)) == ([32], [])
+    assert "retreat/COL_m.gif" in written(tmp_path / "out")
+    with Image.open(tmp_path / "out" / "progress" / f"{COL[0]}.gif") as gif:
+        assert gif.n_frames == 2
+
+
+def test_a_manifest_that_does_not_say_how_fronts_were_extracted_is_refused(tmp_path):
+    table, given = inputs(tmp_path)
+    manifest_beside(table, min_length="long")
+    with pytest.raises(InputError, match=r"manifest\.json: does not say how fronts were extracted"):
+        front_plots(table, tmp_path / "out", **given)
+    table.with_name("manifest.json").write_text('{"command": "evaluate"}')
+    front_plots(table, tmp_path / "out", **given, plots=["timeline"])
 
 
 def test_checkpoints_must_all_have_the_image(tmp_path):

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from evaluation.front_pictures.box_plots import error_box_plots, error_groups
 from evaluation.front_pictures.fronts_over_time import DateColours, date_ticks, fronts_caption, fronts_over_time
 from evaluation.front_pictures.lines import dated_front
-from evaluation.front_pictures.style import SATELLITES, literal, satellite_styles, save_figure
+from evaluation.front_pictures.style import SATELLITES, literal, model_colours, satellite_styles, save_figure
 from evaluation.front_pictures.timeline import timeline
 from evaluation.front_pictures.zone_areas import ZoneAreas, areas_over_time, usual_extent, zone_areas
 from nnunet_ext.errors import InputError
@@ -214,6 +214,15 @@ def test_images_of_another_extent_are_not_joined_to_the_others():
     assert list(apart.get_ydata()) == [2.0]
     assert (apart.get_linestyle(), apart.get_markerfacecolor()) == ("None", "white")
     assert "cannot be compared" in " ".join(" ".join(texts(figure)).split())
+
+
+def test_a_model_has_the_colour_that_it_has_beside_models_without_zones():
+    images = [zones_of("a", EARLY, 6.0)]
+    expected = model_colours(["front alone", "late"])["late"]
+    (line,) = areas_over_time({"late": images}, "COL", models=["front alone", "late"]).axes[0].lines
+    assert line.get_color() == expected
+    (line,) = areas_over_time({"late": images}, "COL").axes[0].lines
+    assert line.get_color() != expected
 
 
 def test_rounding_to_pixels_does_not_fill_the_axis():

@@ -317,6 +317,14 @@ def test_summary_json_is_strict_json(tmp_path):
     assert json.loads(text, parse_constant=refuse)["prediction"]["all"]["mde"] is None
 
 
+def test_the_printed_summary_has_a_dash_where_there_is_no_error(tmp_path, capsys):
+    predictions, labels = one_image(tmp_path, B, line(), row(5))
+    evaluated(tmp_path / "out", "-p", predictions, "-g", labels)
+    said = capsys.readouterr().out
+    assert "nan" not in said
+    assert said.splitlines()[1].split()[:4] == ["prediction", "1", "1", "-"]
+
+
 def test_an_earlier_output_is_replaced_on_request_alone(tmp_path, capsys):
     predictions, labels = write_images_a_b_c(tmp_path)
     evaluated(tmp_path / "out", "-p", predictions, "-g", labels)

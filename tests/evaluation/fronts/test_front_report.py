@@ -6,6 +6,8 @@ import base64
 import hashlib
 import math
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -67,16 +69,25 @@ def texts_of(plot):
 def test_the_table_in_latex_has_rows_of_seven_cells(tmp_path):
     text = latex_table(evaluation(tmp_path))
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert all(len(re.findall(r"(?<!\\)&", line)) in (6, 4, 0) for line in rows)
-    assert all(len(re.findall(r"(?<!\\)&", line)) == 4 for line in rows if "multicolumn{3}" in line)
+    spanned = [sum(int(width) - 1 for width in re.findall(r"multicolumn{(\d)}", line)) for line in rows]
+    cells = [1 + len(re.findall(r"(?<!\\)&", line)) for line in rows]
+    assert {count + more for count, more in zip(cells, spanned, strict=True)} == {7}
     assert text.count("{") == text.count("}")
     assert (text.count(r"\toprule"), text.count(r"\bottomrule"), text.count(r"\end{tabular}")) == (1, 1, 1)
     assert r"m & all & 3 & 1 & 10.0 {[0.0, 60.0]}" in text
     assert " & Resolution (m) 20 & 1 & 0 & 60.0 & 60.0 & 60.0" in text
-    assert (
-        r"CaFFe baseline, zones & \multicolumn{3}{l}{Gourmelon et al. 2022, Earth Syst. Sci. Data 14} & 753 $\pm$ 76"
-        in text
-    )
+    assert r"\multicolumn{4}{l}{CaFFe baseline, zones (Gourmelon et al. 2022)} & 753 $\pm$ 76 & & \\" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not there")
+def test_the_table_fits_on_a_page_of_latex(tmp_path):
+    (tmp_path / "table.tex").write_text(latex_table(evaluation(tmp_path, models=["early branching", "100 % & more"])))
+    lines = [r"\documentclass{article}\usepackage{booktabs}\usepackage[margin=2cm]{geometry}", r"\begin{document}"]
+    (tmp_path / "paper.tex").write_text("\n".join([*lines, r"\noindent\small\input{table.tex}", r"\end{document}", ""]))
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout, done.stdout[-2000:]
 
 
 def test_names_are_escaped_for_latex(tmp_path):
@@ -98,6 +109,16 @@ def test_the_page_holds_what_was_found(tmp_path):
         assert text in page.texts, text
     for grouping in ("By glacier", "By resolution", "By glacier × season"):
         assert grouping in page.texts
+
+
+def test_the_page_says_how_fronts_were_extracted(tmp_path):
+    found = evaluation(tmp_path)
+    assert "parts above 70 m" in Tags(html(found, min_length=70.0)).texts
+    more = {"compat": "caffe", "strait_width": 3, "bridged_gap": 2}
+    assert (
+        "as in the benchmark's code (caffe), parts above 750 m, no front in straits of up to 3 pixels, "
+        "gaps bridged up to 2 pixels"
+    ) in Tags(html(found, **more)).texts
 
 
 def test_names_are_text_in_the_page(tmp_path):

@@ -74,6 +74,19 @@ def test_zones_are_compared_beside_fronts_of_masks(tmp_path):
     assert found["zones"]["pooled"]["macro"]["iou"] == 0.625
 
 
+def test_a_model_of_the_front_alone_may_stand_beside_one_with_zones(tmp_path):
+    write_zones(tmp_path, B, [[0, 1], [2, 3]], [[0, 1], [2, 2]])
+    for model in ("p", "alone"):
+        write_front(tmp_path / model, B, row(0, [0], shape=(2, 2)))
+    models = (f"both={tmp_path / 'p'}", f"alone={tmp_path / 'alone'}")
+    evaluated(tmp_path / "out", "-p", *models, "-g", tmp_path / "g", "--zones", tmp_path / "zones")
+    assert {entry["model"] for entry in read_rows(tmp_path / "out" / "images.csv")} == {"both", "alone"}
+    assert {entry["model"] for entry in read_rows(tmp_path / "out" / "zones.csv")} == {"both"}
+    found = read_summary(tmp_path / "out")
+    assert found["both"]["zones"]["pooled"]["macro"]["iou"] == 0.625
+    assert not found["alone"].get("zones")
+
+
 def test_missing_zones_are_named(tmp_path):
     from evaluation.evaluate_fronts import evaluate_fronts
 

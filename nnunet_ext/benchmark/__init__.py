@@ -1,0 +1,1 @@
+"""How fast a trainer, or a network at inference, is on a machine."""
