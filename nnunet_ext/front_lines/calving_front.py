@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from evaluation.evaluate_fronts import MIN_LENGTH, Compat, Source
 from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
+from nnunet_ext.inference.model import CHECKPOINT, check_step_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def calving_front(
     bridged_gap: int = 0,
     crs: str | None = None,
     pixel_coordinates: bool = False,
-    checkpoint: str = "checkpoint_final.pth",
+    checkpoint: str = CHECKPOINT,
     device: str = "cuda",
     step_size: float = 0.5,
     disable_tta: bool = False,
@@ -162,9 +163,7 @@ def _check_options(
     if crs is not None and not _CRS.fullmatch(crs):
         message = f"--crs {crs}: expected authority and code, such as EPSG:3413"
         raise InputError(message)
-    if not 0 < step_size <= 1:
-        message = f"-step_size {step_size}: expected a number above 0 and up to 1"
-        raise InputError(message)
+    check_step_size(step_size)
 
 
 def _check_numbers(*, min_length: float, strait_width: int, bridged_gap: int, processes: int) -> None:

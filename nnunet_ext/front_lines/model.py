@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +10,17 @@ import numpy as np
 from dataset_conversion.caffe_case import THICKNESS
 from dataset_conversion.caffe_predictions import Encoding, encoding_of_dataset
 from dataset_conversion.caffe_tasks import PARTS, SOURCE
-from nnunet_ext.errors import InputError, MissingInputError, NnunetExtError
-from nnunet_ext.files import read_json
+from nnunet_ext.errors import InputError
+from nnunet_ext.inference import model as trained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     Predict = Callable[[npt.NDArray[np.uint8], tuple[float, float, float]], npt.NDArray[Any]]
     """From grey levels (H, W) and spacing (z, y, x) to labels (H, W) as dataset.json has them."""
-
-DEVICES = ("cuda", "cpu", "mps")
-ALL = "all"
-_FOLD = re.compile(r"fold_(\d+|all)")
 
 
 @dataclass(frozen=True)
@@ -36,29 +29,27 @@ class Model:
 
     Parameters
     ----------
-    folder
-        Folder with dataset.json, plans.json and the folds.
-    folds
-        Folds to predict with: numbers as text, or ``all``.
-    checkpoint
-        Name of the files with the weights.
+    trained
+        Its folder, folds and checkpoint.
     encoding
         What its labels are.
     has_pixel_size
         Whether it was trained with the metres per pixel as spacing.
     """
 
-    folder: Path
-    folds: tuple[str, ...]
-    checkpoint: str
+    trained: trained.TrainedModel
     encoding: Encoding
     has_pixel_size: bool
 
     @property
     def name(self) -> str:
         """Dataset and trainer, which stay the same wherever the folder is."""
-        folder = self.folder.resolve()
-        return f"{folder.parent.name}/{folder.name}"
+        return self.trained.name
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Folds to predict with: numbers as text, or ``all``."""
+        return self.trained.folds
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -71,33 +62,23 @@ class Model:
         return THICKNESS, size, size
 
 
-def find_model(folder: Path, folds: Sequence[str] | None = None, checkpoint: str = "checkpoint_final.pth") -> Model:
+def find_model(folder: Path, folds: Sequence[str] | None = None, checkpoint: str = trained.CHECKPOINT) -> Model:
     """Find out what a model predicts, and check that its folds are there.
 
     Parameters
     ----------
-    folder
-        A folder ``<trainer>__<plans>__<configuration>``.
-    folds
-        Default: all that have the checkpoint; those with a number, or else ``all``.
-    checkpoint
-        Name of the files with the weights.
+    folder, folds, checkpoint
+        As for `nnunet_ext.inference.model.find_trained_model`, whose exceptions it shares.
 
     Raises
     ------
-    MissingInputError
-        If the folder, a file or a fold is not there.
     InputError
         If it is no model of 'nnunet_ext convert caffe'.
     """
-    if not folder.is_dir():
-        message = f"{folder}: no such folder, expected a trained model"
-        raise MissingInputError(message)
-    source = folder / "dataset.json"
-    content = read_json(source)
-    encoding, conversion = _encoding(content, source), content.get("conversion")
+    found = trained.find_trained_model(folder, folds, checkpoint)
+    encoding, conversion = _encoding(found.dataset, folder / "dataset.json"), found.dataset.get("conversion")
     has_pixel_size = isinstance(conversion, dict) and bool(conversion.get("pixel_size_as_spacing"))
-    return Model(folder, _folds(folder, folds, checkpoint), checkpoint, encoding, has_pixel_size)
+    return Model(found, encoding, has_pixel_size)
 
 
 def load_predictor(model: Model, *, device: str, step_size: float, mirroring: bool) -> Predict:
@@ -107,51 +88,18 @@ def load_predictor(model: Model, *, device: str, step_size: float, mirroring: bo
     ----------
     model
         What to load. A checkpoint is a pickle, which can run any code: trust where it comes from.
-    device
-        ``cuda``, ``cpu`` or ``mps``.
-    step_size
-        Step of the window over the image, as part of the patch.
-    mirroring
-        Whether mirrored images are predicted as well and the mean is taken.
+    device, step_size, mirroring
+        As for `nnunet_ext.inference.model.load_predictor`, whose exceptions it shares.
 
     Returns
     -------
     callable
         Predicts one image.
-
-    Raises
-    ------
-    InputError
-        If the device is not there, or the model cannot be loaded.
     """
-    with _quiet():
-        import torch
-        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not available.get(device, False):
-        there = ", ".join(name for name in DEVICES if available[name])
-        message = f"-device {device}: not available on this machine, expected one of {there}"
-        raise InputError(message)
-    folds = tuple(fold if fold == ALL else int(fold) for fold in model.folds)
-    try:
-        with _quiet():
-            predictor = nnUNetPredictor(
-                tile_step_size=step_size,
-                use_mirroring=mirroring,
-                perform_everything_on_device=device == "cuda",
-                device=torch.device(device),
-                allow_tqdm=False,
-            )
-            predictor.initialize_from_trained_model_folder(str(model.folder), folds, model.checkpoint)
-    except NnunetExtError:
-        raise
-    except Exception as error:
-        # nnU-Net and PyTorch raise anything about a model that does not fit.
-        message = f"{model.folder}: the model cannot be loaded: {error}"
-        raise InputError(message) from error
+    predictor = trained.load_predictor(model.trained, device=device, step_size=step_size, mirroring=mirroring)
 
     def predict(image: npt.NDArray[np.uint8], spacing: tuple[float, float, float]) -> npt.NDArray[Any]:
-        with _quiet():
+        with trained.quiet():
             labels = predictor.predict_single_npy_array(image[None, None].astype(np.float32), {"spacing": spacing})
         found: npt.NDArray[Any] = np.asarray(labels)[0]
         return found
@@ -178,27 +126,3 @@ def _encoding(content: dict[str, Any], source: Path) -> Encoding:
         )
         raise InputError(message)
     return encoding
-
-
-def _folds(folder: Path, folds: Sequence[str] | None, checkpoint: str) -> tuple[str, ...]:
-    there = {
-        match[1] for path in folder.iterdir() if (match := _FOLD.fullmatch(path.name)) and (path / checkpoint).is_file()
-    }
-    numbers = sorted(there - {ALL}, key=int)
-    listed = ", ".join([*numbers, *(there & {ALL})]) or "none"
-    chosen = list(dict.fromkeys(map(str, folds))) if folds else numbers or sorted(there)
-    missing = [fold for fold in chosen if fold not in there]
-    if missing or not chosen:
-        which = f"fold {', '.join(missing)}" if missing else "no fold"
-        message = f"{folder}: {which} with {checkpoint} expected, found: {listed} (-f, -chk)"
-        if not chosen:
-            message = f"{folder}: no folder fold_<number> or fold_{ALL} with {checkpoint} in it (-chk)"
-        raise MissingInputError(message)
-    return tuple(chosen)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what nnU-Net prints away from the user."""
-    with redirect_stdout(io.StringIO()):
-        yield

@@ -278,6 +278,7 @@ def model_and_image(folder, task="mtl"):
     model = folder / "Dataset503_Test" / "trainer__plans__2d"
     (model / "fold_0").mkdir(parents=True)
     (model / "fold_0" / "checkpoint_final.pth").touch()
+    (model / "plans.json").write_text("{}")
     conversion = {"source": "caffe", "task": task}
     write_dataset_json(
         model, channel="SAR", labels=TASKS[task].labels, cases=1, file_ending=".png", conversion=conversion

@@ -53,6 +53,7 @@ def write_model(folder, task="mtl", folds=("0", "1"), conversion=None, labels=No
         file_ending=".png",
         conversion=conversion or {"source": "caffe", "task": task},
     )
+    (model / "plans.json").write_text("{}")
     for fold in folds:
         (model / f"fold_{fold}").mkdir()
         (model / f"fold_{fold}" / "checkpoint_final.pth").touch()
