@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_ext import __version__
 from nnunet_ext.errors import InputError, MissingInputError, OutputExistsError
 from nnunet_ext.files import read_json, refuse_existing, write_json
 from nnunet_ext.multitask.joint_labels import JointLabels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 RECORD = "conversion.json"
 FILE_ENDINGS = (".nii.gz", ".mha", ".tif")
@@ -75,32 +78,38 @@ def image_name(case: str, file_ending: str) -> str:
 def write_dataset_json(
     folder: Path,
     *,
-    channel: str,
-    labels: dict[str, int] | JointLabels,
+    channel: str | Sequence[str],
+    labels: Mapping[str, int | list[int]] | Mapping[str, int] | JointLabels,
     cases: int,
     file_ending: str,
     conversion: dict[str, Any],
+    regions_class_order: Sequence[int] | None = None,
 ) -> None:
-    """Write ``dataset.json`` of a dataset with one channel.
+    """Write ``dataset.json``.
 
     Parameters
     ----------
     folder
         The dataset's folder.
     channel
-        Channel name; nnU-Net chooses its own normalisation by it (``noNorm``: none).
+        Name of the only channel, or of all; nnU-Net chooses its own normalisation by it (``noNorm``: none).
     labels
-        Names to labels, with ``background`` and ``ignore``; or the tasks of joint labels.
+        Names to labels, with ``background`` and ``ignore``, or to the labels of a region; or the tasks of joint labels.
     cases
         Number of training cases.
     file_ending
         Ending of images and labels.
     conversion
         What inference and the way back need; nnU-Net carries it into the model folder and beside predictions.
+    regions_class_order
+        For labels with regions: which label each region is written with.
     """
+    channels = [channel] if isinstance(channel, str) else channel
+    regions = {} if regions_class_order is None else {"regions_class_order": list(regions_class_order)}
     content: dict[str, Any] = {
-        "channel_names": {"0": channel},
-        **(labels.to_dataset_json() if isinstance(labels, JointLabels) else {"labels": labels}),
+        "channel_names": {str(number): name for number, name in enumerate(channels)},
+        **(labels.to_dataset_json() if isinstance(labels, JointLabels) else {"labels": dict(labels)}),
+        **regions,
         "numTraining": cases,
         "file_ending": file_ending,
         "conversion": conversion,

@@ -29,6 +29,12 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "convert": {
         "soil_ct": Verb("dataset_conversion.soil_ct", "Soil CT scans and sparse annotations to an nnU-Net dataset."),
         "caffe": Verb("dataset_conversion.caffe", "SAR images, calving fronts and zones to an nnU-Net dataset."),
+        "slicer_nrrd": Verb("dataset_conversion.slicer_nrrd", "Segmentations of 3D Slicer to an nnU-Net dataset."),
+        "nifti": Verb("dataset_conversion.nifti", "Images and label maps in any layout to an nnU-Net dataset."),
+        "segthor": Verb("dataset_conversion.segthor", "SegTHOR (organs at risk in thoracic CT) to an nnU-Net dataset."),
+        "brats": Verb("dataset_conversion.brats", "BraTS (gliomas in brain MR) to an nnU-Net dataset with regions."),
+        "v1": Verb("dataset_conversion.v1", "A raw dataset of nnU-Net v1 to one of v2, with its folds."),
+        "nii_to_niigz": Verb("dataset_conversion.nii_to_niigz", "All .nii files and .hdr/.img pairs to .nii.gz."),
     },
     "prepare": {
         "soil_ct": Verb("nnunet_ext.cli.prepare_soil_ct", "Unseen soil CT scans to the input of nnUNetv2_predict."),
@@ -36,6 +42,7 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "export": {
         "soil_ct": Verb("nnunet_ext.cli.export_soil_ct", "Predictions back to the annotation's ids and colours."),
         "caffe": Verb("nnunet_ext.cli.export_caffe", "Predicted calving fronts and zones back to grey pictures."),
+        "slicer_nrrd": Verb("nnunet_ext.cli.export_slicer_nrrd", "Predictions to segmentations of 3D Slicer."),
     },
     "stack": Verb("nnunet_ext.cli.stack", "Several label maps per case to one dataset with joint labels."),
     "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
@@ -48,6 +55,7 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "front_plots": Verb("evaluation.front_plots", "Pictures of calving fronts: overlays, box plots, over time, GIFs."),
     "overlay": Verb("evaluation.overlay", "Pictures of labels and predictions as outlines, worst cases first."),
     "phase_fractions": Verb("evaluation.phase_fractions", "Share of every class in every predicted scan."),
+    "benchmark": Verb("nnunet_ext.cli.benchmark", "Throughput, latency and memory of a trainer or a network."),
     "curves": Verb("evaluation.curves", "Training curves of a model over its folds, as tables and figures."),
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.imageio import create_volume, has_ending
-from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS
+from nnunet_ext.imageio.names import PNG_ENDING
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ def _spacing(volume: Volume) -> tuple[Spacing, str]:
     if has_ending(volume.path, (PNG_ENDING,)):
         return SLICE_SPACING, ""
     spacing = volume.geometry.spacing
-    if has_ending(volume.path, TIFF_ENDINGS) and not volume.has_spacing:
+    if not volume.has_spacing:
         return spacing, f"{volume.path}: no spacing given, 1 mm assumed, as nnU-Net does"
     return spacing, ""

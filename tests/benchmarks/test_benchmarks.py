@@ -18,6 +18,7 @@ QUICK_RUNS = {
         ["--quick"],
         ["regions, 2 tasks", "2 tasks, late / single", "2 tasks, early / sum of single", "at most"],
     ),
+    "large_volumes": (["--quick"], ["24³", "32³", "bytes per voxel, RATIO", "Goal, 4 heads: growth"]),
     "fronts": (["--quick"], ["fronts of masks", "matrix", "Goal"]),
     "surface_distances": (
         ["--quick", "--only", "SimpleITK, contours"],
@@ -48,6 +49,43 @@ def test_a_quick_run_prints_its_table(name, tmp_path, monkeypatch):
     assert all(text in done.stdout for text in expected), done.stdout
     # nnU-Net's import makes Triton's and torch's caches there.
     assert not list(tmp_path.glob("soil_ct_benchmark_*"))
+
+
+@pytest.mark.parametrize(
+    ("slope", "seconds", "expected"),
+    [(3, 105, 0), (3.2, 105, 1), (3, 106, 1), (30, 105, 1)],
+)
+def test_large_volumes_miss_a_goal_by_growth_peak_or_time(slope, seconds, expected, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = load("large_volumes")
+
+    def measured(_folder, _model, row, _memory, _limit):
+        voxels = benchmark.math.prod(row.shape)
+        ours, stock = benchmark.Run(seconds, 1e9 + slope * voxels), benchmark.Run(100.0, 1e9 + 100.0 * voxels)
+        return benchmark.Row(row.heads, row.shape, ours, stock, 100.0, 4)
+
+    monkeypatch.setattr(benchmark, "run_volume", measured)
+    monkeypatch.setattr(benchmark, "write_model", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["large_volumes.py", "--full", "--heads", "4"])
+    assert benchmark.main() == expected
+    assert f"ours {slope:.2f}, stock 100.00 bytes per voxel" in capsys.readouterr().out
+
+
+def test_stock_is_left_out_where_it_would_not_fit(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = load("large_volumes")
+    commands = []
+
+    def measured(words, _variables, _folder):
+        commands.append(words[0])
+        return benchmark.Run(1.0, 1e9)
+
+    monkeypatch.setattr(benchmark, "measure", measured)
+    row = benchmark.Row(10, (32, 16, 16), benchmark.Run(), benchmark.Run())
+    found = benchmark.run_volume(tmp_path / "case", tmp_path, row, None, 2**30)
+    assert [Path(command).name for command in commands] == ["nnunet_ext"]
+    assert found.stock.peak != found.stock.peak
+    assert "32·16²: stock is left out: about 1 GB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("peak", "status"), [(1000.0, 0), (1025.0, 1)])

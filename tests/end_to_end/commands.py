@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_ext.imageio import open_volume, read_volume
+from nnunet_ext.imageio.grid import grid_differences, grid_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,3 +32,15 @@ def run_command(words: Sequence[object], environment: dict[str, str] | None = No
     )
     assert done.returncode == 0, f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-6000:]}"
     return done.stdout
+
+
+def assert_predicted_alike(images: Path, stock: Path, model: Path, output: Path, *options: object) -> None:
+    """``nnunet_ext predict`` with fold 0 gives the labels and geometry of predictions that stock nnU-Net wrote."""
+    words = ["nnunet_ext", "predict", "-i", images, "-o", output, "-m", model, "-f", 0, "-device", "cpu", *options]
+    run_command(words)
+    names = sorted(path.name for path in output.iterdir() if path.is_file() and path.suffix != ".json")
+    assert names, f"{output} is empty"
+    for name in names:
+        with open_volume(output / name) as ours, open_volume(stock / name) as expected:
+            assert grid_differences(grid_of(ours), grid_of(expected)) == [], name
+        assert (read_volume(output / name)[0] == read_volume(stock / name)[0]).mean() >= 0.9999, name

@@ -15,7 +15,7 @@ from nnunet_ext.demo.run import environment
 from nnunet_ext.imageio import read_volume, write_volume
 from nnunet_ext.imageio.geometry import Geometry
 from tests.builders import SHARED_DATA
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import assert_predicted_alike, run_command
 from tests.evaluation.label_folders import read_table
 from tests.multitask.coupled_tasks import coupled_case
 
@@ -79,6 +79,9 @@ def go_from_label_maps_to_scores(study: Study, folder: Path) -> None:
         output.append(
             run_command([*predict(study, EARLY, member), "-f", fold, "--save_probabilities"], variables),
         )
+    assert_predicted_alike(
+        image_folder(study, folder), members[0], model_folder(study, EARLY, folder), folder / "ours0"
+    )
     ensemble = folder / "ensemble"
     output.append(run_command(["nnUNetv2_ensemble", "-i", *members, "-o", ensemble, "-np", 1], variables))
     labels = folder / "nnUNet_raw" / study.name / "labelsTr"
@@ -191,7 +194,11 @@ def dice_after_training(
     """Train fold 0 for some epochs and return the Dice of every class in its validation."""
     trainer = f"{trainer}_{epochs}epochs"
     run_command(train(study, trainer, 0), variables)
-    return validation_dice(study, model_folder(study, trainer, folder) / "fold_0")
+    model = model_folder(study, trainer, folder)
+    validated = model / "fold_0" / "validation"
+    first = min(validated.glob("*.nii.gz")).name.replace(".nii.gz", "_0000.nii.gz")
+    assert_predicted_alike(image_folder(study, folder) / first, validated, model, folder / f"{trainer}_ours")
+    return validation_dice(study, model / "fold_0")
 
 
 def one_worker(folder: Path) -> dict[str, str]:
@@ -257,9 +264,13 @@ def train(study: Study, trainer: str, fold: int) -> list[object]:
 
 
 def predict(study: Study, trainer: str, output: Path) -> list[object]:
-    images = output.parent / "nnUNet_raw" / study.name / "imagesTr"
+    images = image_folder(study, output.parent)
     words = ["nnUNetv2_predict", "-i", images, "-o", output, "-d", study.number, "-c", study.configuration]
     return [*words, "-tr", trainer, "-p", PLANS, "-device", "cpu", "-npp", 1, "-nps", 1]
+
+
+def image_folder(study: Study, folder: Path) -> Path:
+    return folder / "nnUNet_raw" / study.name / "imagesTr"
 
 
 def model_folder(study: Study, trainer: str, folder: Path) -> Path:

@@ -13,7 +13,7 @@ import tifffile
 from nnunet_ext.demo.phantom import sparse_annotation
 from nnunet_ext.demo.run import environment as environment_of
 from tests.builders import SHARED_DATA, class_file, write_tif
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import assert_predicted_alike, run_command
 
 DATA = SHARED_DATA / "soil_ct"
 TRAINER = "nnUNetTrainer_betterIgnoreSampling_1epochs"
@@ -79,6 +79,7 @@ def test_an_unseen_scan_is_segmented_in_the_annotations_ids(workflow):
     folder, environment, model = workflow
     classes = ["--classes", folder / "classes.json"]
     exported = predict(folder, environment, model, folder / "unseen", "unseen")
+    assert_predicted_alike(folder / "unseen_in", folder / "unseen_out", model, folder / "unseen_ours")
     run_command(
         ["nnunet_ext", "evaluate", "-p", exported, "-g", folder / "truth", "-o", folder / "scores", *classes],
         environment,

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,9 @@ from nnunet_ext.errors import InputError, OutputError
 from nnunet_ext.inference import plane_store
 from nnunet_ext.inference.plane_store import LABELS, PROBABILITIES, STATE, PlaneStore
 from tests.inference.full_disk import no_space
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IDENTITY = {"model": {"plans.json": "ab12"}, "step_size": 0.5, "planes": [2, 9]}
 RNG = np.random.default_rng(0)

@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_ext.errors import InputError
+from nnunet_ext.errors import BadCasesError, InputError
 from nnunet_ext.trainers.early_stopping import (
+    METRIC_VARIABLE,
+    METRICS,
     MIN_DELTA_VARIABLE,
     PATIENCE_VARIABLE,
     EarlyStoppingMixin,
     epochs_since_improvement,
+    nnUNetTrainer_earlyStopValLoss,
+    nnUNetTrainerEarlyStopping,
 )
 
 if TYPE_CHECKING:
@@ -23,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class ScriptedTrainer(nnUNetTrainer):
-    """nnU-Net's loop over epochs, its logger and its end of training, with losses from a list."""
+    """nnU-Net's loop over epochs, its logger and its end of training, with losses and Dice from lists."""
 
-    def __init__(self, folder: Path, losses: list[float]) -> None:
+    def __init__(self, folder: Path, losses: list[float], dice: list[float] | None = None) -> None:
         self.losses = losses
+        self.dice = dice or [0.5] * len(losses)
         self.logger = MetaLogger(str(folder), False)
         self.output_folder = str(folder)
         self.device = torch.device("cpu")
@@ -43,6 +48,7 @@ class ScriptedTrainer(nnUNetTrainer):
     def on_validation_epoch_start(self) -> None: ...
 
     def on_validation_epoch_end(self, val_outputs: Any) -> None:
+        self.logger.log("mean_fg_dice", self.dice[self.current_epoch], self.current_epoch)
         self.logger.log("val_losses", self.losses[self.current_epoch], self.current_epoch)
 
     def on_epoch_end(self) -> None:
@@ -58,6 +64,10 @@ class ScriptedTrainer(nnUNetTrainer):
 class EarlyTrainer(EarlyStoppingMixin, ScriptedTrainer):
     patience = 3
     min_delta = 0.1
+
+
+class ByMetric(nnUNetTrainerEarlyStopping, ScriptedTrainer):
+    patience = 2
 
 
 FALLING_THEN_FLAT = [1.0, 0.8, 0.6, 0.55, 0.58, 0.51, 0.0, 0.0]
@@ -82,8 +92,8 @@ def test_training_that_improves_runs_to_its_last_epoch(tmp_path: Path) -> None:
     assert not any("Early stopping before" in line for line in trainer.printed)
 
 
-def continued(trainer: EarlyTrainer, folder: Path) -> EarlyTrainer:
-    resumed = EarlyTrainer(folder, trainer.losses)
+def continued(trainer: ScriptedTrainer, folder: Path, cls: type = EarlyTrainer) -> Any:
+    resumed = cls(folder, trainer.losses, trainer.dice)
     resumed.logger.load_checkpoint(trainer.logger.get_checkpoint())
     resumed.current_epoch = trainer.current_epoch
     return resumed
@@ -135,6 +145,90 @@ def test_a_wrong_setting_is_refused_before_training(
     with pytest.raises(InputError, match=f"{variable} must be a {rule}, but is '{value}'"):
         trainer.run_training()
     assert trainer.logger.get_value("val_losses", step=None) == []
+
+
+def test_the_metrics_are_values_that_nnunet_logs_every_epoch(tmp_path: Path) -> None:
+    """Pins an internal: their names, and that the logger itself averages the pseudo Dice."""
+    logger = MetaLogger(str(tmp_path), False)
+    for epoch, value in enumerate((0.5, 0.7)):
+        logger.log("mean_fg_dice", value, epoch)
+        logger.log("val_losses", -value, epoch)
+    found = {name: logger.get_value(metric.key, step=None) for name, metric in METRICS.items()}
+    assert found["val_loss"] == [-0.5, -0.7]
+    assert found["pseudo_dice"] == [0.5, 0.7]
+    assert found["ema_pseudo_dice"] == pytest.approx([0.5, 0.9 * 0.5 + 0.1 * 0.7])
+
+
+@pytest.mark.parametrize(
+    ("metric", "epochs"),
+    [
+        # The loss falls, the Dice is best in the third epoch; its moving average rises for two epochs more.
+        (None, 7),
+        ("ema_pseudo_dice", 7),
+        ("pseudo_dice", 5),
+        ("val_loss", 9),
+    ],
+)
+def test_the_metric_that_is_set_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str | None, epochs: int
+) -> None:
+    if metric is not None:
+        monkeypatch.setenv(METRIC_VARIABLE, metric)
+    dice = [0.1, 0.2, 0.9, 0.8, 0.7, 0.1, 0.1, 0.1, 0.1]
+    trainer = ByMetric(tmp_path, [-0.1 * epoch for epoch in range(9)], dice)
+    trainer.run_training()
+    assert trainer.saved == {"checkpoint_final.pth": epochs}
+    words = METRICS[metric or "ema_pseudo_dice"].words
+    assert f"Early stopping on the {words}: patience 2 epochs, min_delta 0.0" in trainer.printed
+    stopped = f"Early stopping before epoch {epochs}: the {words} has not improved by more than 0.0 for 2 epochs."
+    assert (stopped in trainer.printed) == (epochs < 9)
+
+
+def test_a_training_that_is_continued_by_another_metric_counts_all_its_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ByMetric(tmp_path, [-0.1 * epoch for epoch in range(9)], [0.5] * 9)
+    monkeypatch.setenv(METRIC_VARIABLE, "val_loss")
+    first.num_epochs = 4
+    first.run_training()
+    monkeypatch.setenv(METRIC_VARIABLE, "pseudo_dice")
+    resumed = continued(first, tmp_path, ByMetric)
+    resumed.run_training()
+    assert resumed.saved == {"checkpoint_final.pth": 4}
+
+
+def test_a_trainer_with_a_metric_in_its_name_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ByLoss(nnUNetTrainer_earlyStopValLoss, ScriptedTrainer):
+        pass
+
+    monkeypatch.setenv(METRIC_VARIABLE, "pseudo_dice")
+    monkeypatch.setenv(PATIENCE_VARIABLE, "1")
+    trainer = ByLoss(tmp_path, [-0.1 * epoch for epoch in range(4)])
+    trainer.run_training()
+    assert trainer.saved == {"checkpoint_final.pth": 4}
+
+
+def test_all_wrong_settings_are_named_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(METRIC_VARIABLE, "dice")
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    monkeypatch.setenv(MIN_DELTA_VARIABLE, "-1")
+    with pytest.raises(BadCasesError) as caught:
+        ByMetric(tmp_path, [0.0]).run_training()
+    assert caught.value.problems == [
+        f"{METRIC_VARIABLE} must be one of val_loss, ema_pseudo_dice, pseudo_dice, but is 'dice'.",
+        f"{PATIENCE_VARIABLE} must be a number of epochs, at least 1, but is '0'.",
+        f"{MIN_DELTA_VARIABLE} must be a finite number, at least 0, but is '-1'.",
+    ]
+
+
+def test_the_docstring_names_every_variable_and_its_default() -> None:
+    text = nnUNetTrainerEarlyStopping.__doc__ or ""
+    for variable, value in (
+        (METRIC_VARIABLE, f"``{nnUNetTrainerEarlyStopping.metric}``"),
+        (PATIENCE_VARIABLE, nnUNetTrainerEarlyStopping.patience),
+        (MIN_DELTA_VARIABLE, f"{nnUNetTrainerEarlyStopping.min_delta:g}"),
+    ):
+        assert f"``{variable}`` ({value})" in text
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainer_builders import IGNORE, REGIONS, trainer
 
 from nnunet_ext.trainers import MODULE_OF_TRAINER, ignore_sampling, ignore_sampling_da5
+from nnunet_ext.trainers.adam_cosine_warmup import nnUNetTrainerAdamCosineWarmup
+from nnunet_ext.trainers.dice_focal import nnUNetTrainerFocalLoss
 from nnunet_ext.trainers.early_stopping import (
     MIN_DELTA_VARIABLE,
     PATIENCE_VARIABLE,
     nnUNetTrainer_earlyStopValLoss,
+    nnUNetTrainerEarlyStopping,
 )
 from nnunet_ext.trainers.ignore_loader import IgnoreSamplingLoader
 from nnunet_ext.trainers.ignore_sampling import IgnoreSamplingMixin, nnUNetTrainer_betterIgnoreSampling
@@ -55,7 +58,9 @@ def both_loaders(built: Any) -> tuple[Any, Any]:
 
 
 def test_every_registered_trainer_can_be_built_by_nnunet() -> None:
-    classes = [*TRAINERS, nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss, *multi_task_trainers().values()]
+    recipes = [nnUNetTrainerEarlyStopping, nnUNetTrainerFocalLoss, nnUNetTrainerAdamCosineWarmup]
+    others = [nnUNetTrainer_noSmooth, nnUNetTrainer_earlyStopValLoss, *recipes]
+    classes = [*TRAINERS, *others, *multi_task_trainers().values()]
     assert {cls.__name__: cls.__module__ for cls in classes} == MODULE_OF_TRAINER
     for cls in classes:
         assert cls.__init__ is nnUNetTrainer.__init__, f"{cls.__name__} must not have its own __init__"
