@@ -10,7 +10,6 @@ from dataset_conversion.caffe_case import Output, check_scene, write_image, writ
 from dataset_conversion.caffe_files import TEST, choose_fraction, find_scenes
 from dataset_conversion.caffe_folds import SPLITS, fold_notes, folds_by_glacier, trainer_splits
 from dataset_conversion.caffe_tasks import CHANNEL, INFERENCE, PARTS, SOURCE, task_by_name
-from dataset_conversion.pairing import listed
 from dataset_conversion.raw_dataset import (
     RECORD,
     dataset_folder,
@@ -21,7 +20,7 @@ from dataset_conversion.raw_dataset import (
 )
 from dataset_conversion.sparse_dataset import Converted
 from nnunet_ext.caffe.names import parse_caffe_name
-from nnunet_ext.errors import BadCasesError, InputError
+from nnunet_ext.errors import BadCasesError, InputError, listed
 from nnunet_ext.files import refuse_existing, write_json, written_when_complete
 from nnunet_ext.jobs import run_jobs
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset_conversion.pairing import listed
 from nnunet_ext.caffe.names import SUFFIXES, parse_caffe_name, stem_of
-from nnunet_ext.errors import InputError, MissingInputError
+from nnunet_ext.errors import InputError, MissingInputError, listed
 from nnunet_ext.imageio.names import PNG_ENDING, has_ending, volume_name
 
 if TYPE_CHECKING:

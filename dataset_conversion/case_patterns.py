@@ -7,8 +7,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, listed
 from nnunet_ext.imageio.names import SUPPORTED_ENDINGS, is_supported, natural_key
 
 if TYPE_CHECKING:

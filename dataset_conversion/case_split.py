@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection

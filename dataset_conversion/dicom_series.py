@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import InputError, UnsupportedFormatError
+from nnunet_ext.errors import InputError, UnsupportedFormatError, listed
 from nnunet_ext.imageio import Geometry, natural_key
 from nnunet_ext.imageio.volume import VolumeInfo, WholeVolume, library_errors
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dataset_conversion.gzip_nifti import GZIP, check_gzip, read_nifti_file, transfer, write_gzip
-from dataset_conversion.pairing import listed
 from dataset_conversion.raw_dataset import write_record
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, NnunetExtError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, NnunetExtError, listed
 from nnunet_ext.files import refuse_existing, written_when_complete
 from nnunet_ext.jobs import run_jobs
 

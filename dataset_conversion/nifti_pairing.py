@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from dataset_conversion.case_patterns import match_patterns, similar_name_problems
 from dataset_conversion.nifti_case import NiftiCase
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import InputError
+from nnunet_ext.errors import InputError, listed
 from nnunet_ext.imageio.names import natural_key
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from dataset_conversion.merged_masks import LAST
 from dataset_conversion.nifti_case import CheckedCase, check_case
 from dataset_conversion.nifti_case_writer import write_case
 from dataset_conversion.nifti_classes import classes_from_values, region_labels
-from dataset_conversion.pairing import listed, spacing_notes
 from dataset_conversion.raw_dataset import write_dataset_json, write_record
 from dataset_conversion.sparse_dataset import NEEDED_CASES, Converted
-from nnunet_ext.errors import BadCasesError
+from nnunet_ext.errors import BadCasesError, listed
 from nnunet_ext.files import write_json, written_when_complete
 from nnunet_ext.imageio import ending_of
+from nnunet_ext.imageio.case_files import spacing_notes
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from nnunet_ext.errors import BadCasesError, InputError
+from nnunet_ext.errors import BadCasesError, InputError, listed
 from nnunet_ext.imageio import find_volumes, volume_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -70,18 +69,3 @@ def pair(images: dict[str, Path], annotations: dict[str, Path]) -> dict[str, tup
     if problems:
         raise BadCasesError(sorted(problems))
     return {case: (images[case], annotations[case]) for case in images}
-
-
-def spacing_notes(sources: dict[str, str]) -> list[str]:
-    """Return one note per source of a spacing, from the source of every case."""
-    cases: defaultdict[str, list[str]] = defaultdict(list)
-    for case, source in sources.items():
-        cases[source].append(case)
-    return [f"spacing of {listed(of_source)}: {source}" for source, of_source in cases.items()]
-
-
-def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Return names for a message: the first ``limit``, and how many there are in all if there are more."""
-    names = list(names)
-    more = f", … ({len(names)} in all)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more if names else "none"

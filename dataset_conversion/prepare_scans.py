@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dataset_conversion.normalization import IDENTITY, Normalization
-from dataset_conversion.pairing import named_volumes, spacing_notes
+from dataset_conversion.pairing import named_volumes
 from dataset_conversion.raw_dataset import RECORD, image_name, read_conversion, write_record
 from dataset_conversion.scan_writer import scan_normalization, scan_record, write_range
 from nnunet_ext.errors import BadCasesError, NnunetExtError
 from nnunet_ext.files import refuse_existing
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.case_files import spacing_notes
 from nnunet_ext.imageio.sidecar import write_sidecar
 from nnunet_ext.jobs import run_jobs
 

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dataset_conversion.pairing import listed
 from dataset_conversion.slicer_segments import LOOKS, key_of
-from nnunet_ext.errors import InputError
+from nnunet_ext.errors import InputError, listed
 from nnunet_ext.files import read_json
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dataset_conversion.case_files import find_cases, find_images
 from dataset_conversion.dicom_series import Series, find_series, modality_of, open_series
 from dataset_conversion.normalization import refuse_non_finite
-from dataset_conversion.pairing import listed
 from dataset_conversion.slicer_segments import ENDINGS, names_of_segments
 from dataset_conversion.stack_case import grid_problems
-from nnunet_ext.errors import InputError, MissingInputError, NnunetExtError, UnsupportedFormatError
+from nnunet_ext.errors import InputError, MissingInputError, NnunetExtError, UnsupportedFormatError, listed
 from nnunet_ext.imageio import ending_of, natural_key, open_volume
+from nnunet_ext.imageio.case_files import find_cases, find_images
 from nnunet_ext.imageio.grid import Grid, grid_of
 
 if TYPE_CHECKING:

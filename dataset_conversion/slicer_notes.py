@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataset_conversion.pairing import listed
 from dataset_conversion.slicer_segments import key_of
 from dataset_conversion.sparse_dataset import NEEDED_CASES
+from nnunet_ext.errors import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from dataset_conversion.annotation_check import Inspection, inspect_case
 from dataset_conversion.class_table import ClassTable, read_class_table
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, dataset_labels, sparse_label_map
 from dataset_conversion.normalization import NO_NORM, RESCALE, RGB, ZSCORE
-from dataset_conversion.pairing import listed, named_volumes, pair, spacing_notes
+from dataset_conversion.pairing import named_volumes, pair
 from dataset_conversion.raw_dataset import (
     FILE_ENDINGS,
     dataset_folder,
@@ -22,9 +22,10 @@ from dataset_conversion.raw_dataset import (
 )
 from dataset_conversion.scan_writer import scan_record, write_range
 from dataset_conversion.z_ranges import Range, split_ranges
-from nnunet_ext.errors import BadCasesError, InputError
+from nnunet_ext.errors import BadCasesError, InputError, listed
 from nnunet_ext.files import written_when_complete
 from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.case_files import spacing_notes
 from nnunet_ext.imageio.sidecar import write_sidecar
 from nnunet_ext.jobs import run_jobs
 

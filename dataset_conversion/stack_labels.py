@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dataset_conversion.case_files import find_cases, find_images
-from dataset_conversion.pairing import listed, spacing_notes
 from dataset_conversion.raw_dataset import dataset_folder, write_record
 from dataset_conversion.sparse_dataset import NEEDED_CASES, Converted
 from dataset_conversion.stack_case import CaseFiles, Inspection, inspect_case, target_problems, write_case
 from dataset_conversion.task_options import TaskOption, option_from_values, read_options, with_ignore
-from nnunet_ext.errors import BadCasesError, InputError
+from nnunet_ext.errors import BadCasesError, InputError, listed
 from nnunet_ext.files import write_json, written_when_complete
 from nnunet_ext.imageio import ending_of
+from nnunet_ext.imageio.case_files import find_cases, find_images, spacing_notes
 from nnunet_ext.imageio.names import TIFF_ENDINGS
 from nnunet_ext.jobs import run_jobs
 from nnunet_ext.multitask.joint_labels import JointLabels

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dataset_conversion.case_files import is_there
 from nnunet_ext.errors import InputError
 from nnunet_ext.files import read_json
+from nnunet_ext.imageio.case_files import is_there
 from nnunet_ext.multitask.branching import branching_of_tasks
 from nnunet_ext.multitask.tasks import IGNORE, Task, check_task_name, task_from_json
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dataset_conversion.case_files import find_cases
 from dataset_conversion.stack_case import slabs_of
 from dataset_conversion.task_options import free_value
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, NnunetExtError
 from nnunet_ext.files import read_json, refuse_existing
 from nnunet_ext.imageio import OUTPUT_ENDINGS, create_volume, ending_of
+from nnunet_ext.imageio.case_files import find_cases
 from nnunet_ext.imageio.names import PNG_ENDING, TIFF_ENDINGS
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 from nnunet_ext.jobs import run_jobs

@@ -10,10 +10,9 @@ from dataset_conversion.case_patterns import case_name_problem, similar_name_pro
 from dataset_conversion.nifti_case import NiftiCase
 from dataset_conversion.nifti_classes import BACKGROUND, parse_classes
 from dataset_conversion.nifti_writer import Wanted, write_nifti_dataset
-from dataset_conversion.pairing import listed
 from dataset_conversion.raw_dataset import dataset_folder
 from dataset_conversion.v1_splits import read_splits
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, listed
 from nnunet_ext.files import read_json
 
 if TYPE_CHECKING:

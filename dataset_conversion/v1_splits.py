@@ -6,8 +6,7 @@ import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

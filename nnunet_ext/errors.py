@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class NnunetExtError(Exception):
@@ -65,3 +65,10 @@ class AmbiguousPluginError(NnunetExtError, RuntimeError):
 
 class PluginImportError(NnunetExtError, ImportError):
     """A registered class exists but cannot be imported."""
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Return names for a message: the first ``limit``, and how many there are in all if there are more."""
+    names = list(names)
+    more = f", … ({len(names)} in all)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more if names else "none"

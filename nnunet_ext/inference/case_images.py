@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from dataset_conversion.case_files import find_images
 from nnunet_ext.errors import BadCasesError
 from nnunet_ext.imageio import find_volumes, volume_name
+from nnunet_ext.imageio.case_files import find_images
 from nnunet_ext.imageio.slices import slice_files
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError
+from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, listed
 from nnunet_ext.files import refuse_existing, written_when_complete
 from nnunet_ext.imageio import OUTPUT_ENDINGS, create_volume, ending_of, is_supported, volume_name
 from nnunet_ext.imageio.grid import Grid, grid_differences, grid_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dataset_conversion.pairing import spacing_notes
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, OutputExistsError
 from nnunet_ext.files import refuse_existing, write_json, written_when_complete
 from nnunet_ext.imageio import OUTPUT_ENDINGS, create_volume, ending_of
+from nnunet_ext.imageio.case_files import spacing_notes
 from nnunet_ext.imageio.grid import grid_differences, grid_of
 from nnunet_ext.imageio.names import TIFF_ENDINGS
 from nnunet_ext.imageio.sidecar import open_with_sidecar, write_sidecar

@@ -7,8 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_conversion.pairing import listed
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, NnunetExtError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, NnunetExtError, listed
 from nnunet_ext.imageio import SUPPORTED_ENDINGS, ending_of, find_volumes, is_supported, natural_key, volume_name
 
 if TYPE_CHECKING:
@@ -102,6 +101,14 @@ def is_there(where: str) -> bool:
         return bool(_matching(Path(where)))
     except NnunetExtError:
         return False
+
+
+def spacing_notes(sources: dict[str, str]) -> list[str]:
+    """Return one note per source of a spacing, from the source of every case."""
+    cases: defaultdict[str, list[str]] = defaultdict(list)
+    for case, source in sources.items():
+        cases[source].append(case)
+    return [f"spacing of {listed(of_source)}: {source}" for source, of_source in cases.items()]
 
 
 def _in_folder(where: Path) -> Iterable[tuple[str, Path]]:
