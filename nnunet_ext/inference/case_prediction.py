@@ -189,6 +189,8 @@ class CasePrediction:
         from tqdm import tqdm
 
         recipe = self._recipe
+        # Resampling and probabilities need the numbers of whole planes, labels do not.
+        decode = self._labels_of if frame.backward is None and not self._options.save_probabilities else None
         layout, demand = choose_layout(
             frame.grid,
             channels=len(volumes),
@@ -198,6 +200,7 @@ class CasePrediction:
             resampling=_held_bytes(frame.forward, len(volumes)) + _held_bytes(frame.backward, recipe.heads),
             available=self._options.memory,
             on_device=free_device_memory(self._predictor.device),
+            by_strip=decode is not None,
             scratch=store.folder,
         )
         report(_announcement(image, frame.grid, demand, store))
@@ -214,9 +217,12 @@ class CasePrediction:
         try:
             with (
                 tqdm(total=window.tiles(*needed), desc=image.name, unit="tile", disable=None) as bar,
-                closing(window.closed(*needed, bar.update)) as blocks,
+                closing(window.closed(*needed, bar.update, decode=decode)) as blocks,
             ):
                 for block in blocks:
+                    if decode is not None:
+                        store.append(block)
+                        continue
                     logits = block if resampler is None else resampler.push(block)
                     if logits.shape[1]:
                         store.append(*self._decoded(logits))
@@ -230,14 +236,17 @@ class CasePrediction:
             self._network = measure_network(self._predictor, channels, self._recipe.patch)
         return self._network
 
-    def _decoded(self, logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Return labels (n, height, width) and probabilities of logits (heads, n, height, width), as nnU-Net does."""
+    def _labels_of(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """Return labels (n, height, width) of logits (heads, n, height, width), as nnU-Net does."""
         # In single precision the same numbers are compared, several times faster than in half precision.
-        values = logits.astype(np.float32)
+        found = np.asarray(self._labels.convert_logits_to_segmentation(logits.astype(np.float32)))
+        return found.astype(self._recipe.label_dtype)
+
+    def _decoded(self, logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return labels, and probabilities (heads, n, height, width) if they are wanted."""
         if not self._options.save_probabilities:
-            found = np.asarray(self._labels.convert_logits_to_segmentation(values))
-            return found.astype(self._recipe.label_dtype), None
-        probabilities = self._labels.apply_inference_nonlin(values).numpy()
+            return self._labels_of(logits), None
+        probabilities = self._labels.apply_inference_nonlin(logits.astype(np.float32)).numpy()
         found = np.asarray(self._labels.convert_probabilities_to_segmentation(probabilities))
         return found.astype(self._recipe.label_dtype), probabilities.astype(np.float16)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.inference.planes import BLOCK_BYTES
+from nnunet_ext.inference.rolling import PAGES_CAN_BE_GIVEN_BACK
 from nnunet_ext.inference.sliding import Layout
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ def choose_layout(
     resampling: int,
     available: int,
     on_device: int,
+    by_strip: bool,
     scratch: Path,
 ) -> tuple[Layout, Demand]:
     """Choose how many planes are held, and whether in memory or in scratch files.
@@ -118,6 +121,8 @@ def choose_layout(
         Bytes that may be used in all.
     on_device
         Free bytes of the GPU; 0 without one. Sums stay there if they take half of it at most.
+    by_strip
+        Whether labels are taken strip by strip, so that only part of the sums of a row of windows is held.
     scratch
         Folder for scratch files.
 
@@ -139,7 +144,9 @@ def choose_layout(
     beside_device = Demand(process, network, window, work, 0)
     if 2 * depth * per_plane <= on_device and beside_device.total <= available:
         return Layout(depth, closing, on_device=True), beside_device
-    in_memory = Demand(process, network, window + depth * per_plane, work, 0)
+    in_strips = by_strip and grid.patch[0] > 1 and PAGES_CAN_BE_GIVEN_BACK
+    held = int((_held_planes(grid) if in_strips else depth) * per_plane)
+    in_memory = Demand(process, network, window + held, work, 0)
     if in_memory.total <= available:
         return Layout(depth, closing), in_memory
     strip = (grid.patch[1] * width) / plane
@@ -152,6 +159,18 @@ def choose_layout(
         )
         raise InputError(message)
     return Layout(depth, closing, scratch), on_disk
+
+
+def _held_planes(grid: TileGrid) -> float:
+    """Return how many planes of sums are held at most if strips are given up within a row of windows.
+
+    Of all lines, the planes that the next row adds to; of the lines in a window, those that end with this row as well.
+    """
+    depth, height, _ = grid.patch
+    starts = grid.starts[0]
+    strip = height / grid.padded[1]
+    steps = [after - before for before, after in pairwise(starts)]
+    return depth - min(steps) + max(steps) * strip if steps else depth * strip
 
 
 def measure_network(predictor: Any, channels: int, patch: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from nnunet_ext.inference.disk import clear_disk_errors
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+
+
+PAGES_CAN_BE_GIVEN_BACK = sys.platform == "linux" and hasattr(mmap, "MADV_DONTNEED")
+"""Whether private pages that are given back are zeros afterwards; other systems do not promise it."""
 
 
 class RollingPlanes:
@@ -54,10 +59,14 @@ class RollingPlanes:
         self._map: mmap.mmap | None = None
         self._scratch = scratch
         shape = (channels, depth, height, width)
-        if scratch is None:
+        size = torch.zeros(0, dtype=dtype).itemsize * channels * depth * height * width
+        if scratch is not None:
+            self._map = _mapped(scratch, size)
+        elif device.type == "cpu" and PAGES_CAN_BE_GIVEN_BACK:
+            self._map = _private(size)
+        if self._map is None:
             self.values = torch.zeros(shape, dtype=dtype, device=device)
         else:
-            self._map = _mapped(scratch, torch.zeros(0, dtype=dtype).itemsize * channels * depth * height * width)
             self.values = torch.frombuffer(self._map, dtype=dtype).view(shape)
 
     @property
@@ -78,18 +87,45 @@ class RollingPlanes:
         if step < 0:
             message = f"cannot move back from plane {self.start} to {start}"
             raise IndexError(message)
+        if step == 0:
+            return
         kept = max(0, self.depth - step)
         # Plane by plane: source and target of one copy of them all would overlap.
-        for plane in range(kept if step else 0):
+        for plane in range(kept):
             self.values[:, plane].copy_(self.values[:, plane + step])
-        if step:
-            self.values[:, kept:].zero_()
+            if plane + step >= kept:
+                self._clear(plane + step, plane + step + 1, 0, self.values.shape[2])
+        self._clear(kept, min(self.depth, max(step, kept)), 0, self.values.shape[2])
         self.start = start
+
+    def clear(self, first: int, last: int, top: int, bottom: int) -> None:
+        """Set rows ``top`` to ``bottom`` of the planes ``first`` to ``last`` (exclusive) to zero.
+
+        On Linux their memory goes back to the system until they are written to again.
+        """
+        self.planes(first, last)  # an error if they are not held
+        self._clear(first - self.start, last - self.start, top, bottom)
 
     def relax(self) -> None:
         """Let the system take the memory of a scratch file back; its content stays."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+        if self._map is not None and self._scratch is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _clear(self, first: int, last: int, top: int, bottom: int) -> None:
+        """Do what ``clear`` does, with planes counted from the first one that is held."""
+        if self._map is None or self._scratch is not None:
+            self.values[:, first:last, top:bottom].zero_()
+            return
+        channels, depth, height, width = self.values.shape
+        line = width * self.values.element_size()
+        for channel in range(channels):
+            if (top, bottom) == (0, height):
+                begin = (channel * depth + first) * height * line
+                _give_back(self._map, begin, begin + (last - first) * height * line)
+                continue
+            for plane in range(first, last):
+                begin = (channel * depth + plane) * height * line
+                _give_back(self._map, begin + top * line, begin + bottom * line)
 
     def close(self) -> None:
         """Give up all planes and remove the scratch file."""
@@ -97,6 +133,27 @@ class RollingPlanes:
         self._map = None
         if self._scratch is not None:
             self._scratch.unlink(missing_ok=True)
+
+
+def _private(size: int) -> mmap.mmap:
+    """Return zeros that take memory where they are written to only, and give it back page by page."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        # Huge pages would take memory for rows far from those that are written to.
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
+
+
+def _give_back(memory: mmap.mmap, begin: int, end: int) -> None:
+    """Set bytes of private memory to zero: whole pages by giving them back, what is left by writing."""
+    first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = end // mmap.PAGESIZE * mmap.PAGESIZE
+    if first >= last:
+        memory[begin:end] = bytes(end - begin)
+        return
+    memory[begin:first] = bytes(first - begin)
+    memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+    memory[last:end] = bytes(end - last)
 
 
 def _mapped(path: Path, size: int) -> mmap.mmap:

@@ -78,8 +78,13 @@ class SlidingWindow:
         return len(self._grid.rows_over(first, last)) * self._grid.tiles_per_row * self._folds
 
     def closed(
-        self, first: int, last: int, progress: Callable[[int], object] = lambda _: None
-    ) -> Generator[NDArray[np.float16], None, None]:
+        self,
+        first: int,
+        last: int,
+        progress: Callable[[int], object] = lambda _: None,
+        *,
+        decode: Callable[[NDArray[np.float16]], NDArray[Any]] | None = None,
+    ) -> Generator[NDArray[Any], None, None]:
         """Predict planes ``first`` to ``last`` (exclusive) of the volume.
 
         Parameters
@@ -88,11 +93,15 @@ class SlidingWindow:
             Range of planes, without padding.
         progress
             Called with the number of windows that were predicted.
+        decode
+            Turns logits (heads, n, rows, width) of any part of some planes into labels (n, rows, width). With it, sums
+            are given up within a row of windows, strip by strip, which takes about half the memory.
 
         Yields
         ------
         numpy.ndarray
-            Logits (heads, n, height, width), mean of the folds, of the next n planes.
+            Of the next n planes, logits (heads, n, height, width), mean of the folds; or, with ``decode``, labels
+            (n, height, width).
 
         Raises
         ------
@@ -104,21 +113,28 @@ class SlidingWindow:
         rows = self._grid.rows_over(first, last)
         window, counts, sums = self._allocate(rows[0])
         incoming = _Incoming(self._source, window, self._grid, rows)
-        end = last + self._grid.padding[0]
+        begin, end = first + self._grid.padding[0], last + self._grid.padding[0]
+        by_strip = decode is not None and not self._flat and self._layout.depth == self._grid.patch[0]
         threads = torch.get_num_threads()
         torch.set_num_threads(min(threads, _stock_threads()))
         try:
             self._predictor.network = self._predictor.network.to(self._predictor.device)
             self._predictor.network.eval()
-            for row in rows:
+            for row, following in zip(rows, (*rows[1:], end), strict=True):
                 if row + self._grid.patch[0] > counts.start + counts.depth:
-                    yield from self._close(counts, sums, first + self._grid.padding[0], row)
+                    if not by_strip:
+                        yield from self._close(counts, sums, begin, row, decode)
                     for held in (counts, *sums):
                         held.move_to(row)
                 incoming.read_to(row)
-                for fold, total in enumerate(sums):
-                    self._predict_row(row, fold, window, total, counts if fold == 0 else None, progress)
-            yield from self._close(counts, sums, first + self._grid.padding[0], end)
+                if by_strip and decode is not None:
+                    finished = (max(begin, row), min(end, following))
+                    yield from self._row_by_strips(row, finished, window, counts, sums, progress, decode)
+                else:
+                    for fold in range(self._folds):
+                        self._predict_strips(row, self._grid.starts[1], fold, window, counts, sums, progress)
+            if not by_strip:
+                yield from self._close(counts, sums, begin, end, decode)
         finally:
             torch.set_num_threads(threads)
             for held in (window, counts, *sums):
@@ -145,15 +161,66 @@ class SlidingWindow:
         ]
         return window, counts, sums
 
-    def _predict_row(
+    def _row_by_strips(
         self,
         row: int,
+        finished: tuple[int, int],
+        window: RollingPlanes,
+        counts: RollingPlanes,
+        sums: list[RollingPlanes],
+        progress: Callable[[int], object],
+        decode: Callable[[NDArray[np.float16]], NDArray[Any]],
+    ) -> Iterator[NDArray[Any]]:
+        """Predict a row of windows; as soon as a line is behind its windows, take the labels of the finished planes."""
+        import numpy as np
+
+        low, high = finished
+        _, height, _ = self._grid.padded
+        tops = self._grid.starts[1]
+        strips: list[NDArray[Any]] = []
+        for top, bottom in zip(tops, (*tops[1:], height), strict=True):
+            for fold in range(self._folds):
+                self._predict_strips(row, (top,), fold, window, counts, sums, progress)
+            if low < high:
+                strips += self._decoded(counts, sums, (low, high), (top, bottom), decode)
+            for held in (counts, *sums):
+                held.clear(row, max(row, high), top, bottom)
+        if low < high:
+            yield np.concatenate([strip for strip in strips if strip.shape[1]], axis=1)
+
+    def _decoded(
+        self,
+        counts: RollingPlanes,
+        sums: list[RollingPlanes],
+        planes: tuple[int, int],
+        lines: tuple[int, int],
+        decode: Callable[[NDArray[np.float16]], NDArray[Any]],
+    ) -> list[NDArray[Any]]:
+        """Return labels of some lines of finished planes, without padding, in one array or none."""
+        import numpy as np
+
+        before, height = self._grid.padding[1], self._grid.shape[1]
+        low, high = max(lines[0], before), min(lines[1], before + height)
+        if low >= high:
+            return []
+        step = max(1, self._layout.closing * height // (high - low))
+        found = [
+            decode(self._mean(counts, sums, start, min(planes[1], start + step), (low, high)))
+            for start in range(planes[0], planes[1], step)
+        ]
+        return [np.concatenate(found)]
+
+    def _predict_strips(
+        self,
+        row: int,
+        tops: tuple[int, ...],
         fold: int,
         window: RollingPlanes,
-        total: RollingPlanes,
-        counts: RollingPlanes | None,
+        counts: RollingPlanes,
+        sums: list[RollingPlanes],
         progress: Callable[[int], object],
     ) -> None:
+        """Add the windows of one fold at one start along the first axis and some along the second."""
         import torch
 
         predictor, (depth, height, width) = self._predictor, self._grid.patch
@@ -161,11 +228,11 @@ class SlidingWindow:
             _load_weights(predictor, fold)
         weights = self._gaussian()
         image = window.planes(row, row + depth)
-        target = total.planes(row, row + depth)
+        target = sums[fold].planes(row, row + depth)
         mixed = torch.autocast("cuda") if predictor.device.type == "cuda" else nullcontext()
         # Only here, as a generator's consumer would be in inference mode as well.
         with torch.inference_mode(), mixed:
-            for top in self._grid.starts[1]:
+            for top in tops:
                 for left in self._grid.starts[2]:
                     tile = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
                     patch = image[tile].clone(memory_format=torch.contiguous_format)
@@ -173,12 +240,11 @@ class SlidingWindow:
                     logits = predictor._internal_maybe_mirror_and_predict(patch)[0].to(self._place)
                     logits *= weights
                     target[tile] += logits[:, None] if self._flat else logits
-                    if counts is not None:
+                    if fold == 0:
                         counts.planes(row, row + depth)[tile] += weights
                     progress(1)
-                for held in (window, total, counts):
-                    if held is not None:
-                        held.relax()
+                for held in (window, sums[fold], counts):
+                    held.relax()
 
     def _gaussian(self) -> torch.Tensor:
         from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -190,30 +256,44 @@ class SlidingWindow:
         return weights
 
     def _close(
-        self, counts: RollingPlanes, sums: list[RollingPlanes], first: int, last: int
-    ) -> Iterator[NDArray[np.float16]]:
+        self,
+        counts: RollingPlanes,
+        sums: list[RollingPlanes],
+        first: int,
+        last: int,
+        decode: Callable[[NDArray[np.float16]], NDArray[Any]] | None,
+    ) -> Iterator[NDArray[Any]]:
         """Give out the planes that are held, from ``first`` to ``last`` of the padded volume."""
-        import torch
-
-        (_, top, left), (_, height, width) = self._grid.padding, self._grid.shape
-        inside = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
+        top = self._grid.padding[1]
         low, high = max(first, counts.start), min(last, counts.start + counts.depth)
         for start in range(low, high, self._layout.closing):
             stop = min(high, start + self._layout.closing)
-            weights = counts.planes(start, stop)[inside]
-            mean = None
-            for total in sums:
-                logits = torch.div(total.planes(start, stop)[inside], weights)
-                if torch.isinf(logits).any():
-                    message = "the network gives out numbers beyond half precision (65504), which cannot be summed"
-                    raise InputError(message)
-                mean = logits.cpu() if mean is None else mean.add_(logits.cpu())
-                total.relax()
-            counts.relax()
-            if mean is not None:
-                if self._folds > 1:
-                    mean /= self._folds
-                yield mean.numpy()
+            logits = self._mean(counts, sums, start, stop, (top, top + self._grid.shape[1]))
+            yield logits if decode is None else decode(logits)
+
+    def _mean(
+        self, counts: RollingPlanes, sums: list[RollingPlanes], start: int, stop: int, lines: tuple[int, int]
+    ) -> NDArray[np.float16]:
+        """Return the logits of finished planes, mean of the folds, without padding to the left and right."""
+        import torch
+
+        left, width = self._grid.padding[2], self._grid.shape[2]
+        inside = (slice(None), slice(None), slice(*lines), slice(left, left + width))
+        weights = counts.planes(start, stop)[inside]
+        mean = None
+        for total in sums:
+            logits = torch.div(total.planes(start, stop)[inside], weights)
+            if torch.isinf(logits).any():
+                message = "the network gives out numbers beyond half precision (65504), which cannot be summed"
+                raise InputError(message)
+            mean = logits.cpu() if mean is None else mean.add_(logits.cpu())
+            total.relax()
+        counts.relax()
+        assert mean is not None
+        if self._folds > 1:
+            mean /= self._folds
+        found: NDArray[np.float16] = mean.numpy()
+        return found
 
 
 class _Incoming:

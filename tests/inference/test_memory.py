@@ -44,6 +44,7 @@ def chosen(grid: TileGrid = GRID, **more: Any) -> tuple[Layout, Demand]:
         "resampling": 0,
         "available": 64 * GIB,
         "on_device": 0,
+        "by_strip": False,
         "scratch": SCRATCH,
     }
     return choose_layout(grid, **{**settings, **more})
@@ -164,3 +165,27 @@ def test_default_keeps_to_the_limit_of_a_container(monkeypatch, tmp_path):
 def test_memory_of_this_process_is_known(monkeypatch):
     monkeypatch.undo()
     assert 2**20 < resident_memory() <= 1.1 * peak_memory()
+
+
+@pytest.mark.parametrize(
+    ("shape", "planes"),
+    [
+        # Rows of windows at 0, 32, 64: of all lines 32 planes, of those in a window of 96 lines another 32.
+        ((128, 960, 800), 32 + 32 * 0.1),
+        # One row: nothing is left of it.
+        ((64, 960, 800), 64 * 0.1),
+        # Rows at 0 and 6: nearly all planes of the first row are those of the second as well.
+        ((70, 960, 800), 58 + 6 * 0.1),
+    ],
+)
+def test_strips_take_the_planes_that_the_next_row_needs_and_one_window_more(monkeypatch, shape, planes):
+    monkeypatch.setattr(memory, "PAGES_CAN_BE_GIVEN_BACK", True)
+    grid = tile_grid(shape, (64, 96, 80), 0.5)
+    layout, demand = chosen(grid, by_strip=True, channels=1)
+    plane = 960 * 800
+    assert layout == chosen(grid, channels=1)[0]
+    assert demand.sums == pytest.approx(64 * plane * 4 + planes * (5 * 3 + 1) * plane * 2, abs=1)
+    whole = chosen(grid, channels=1)[1]
+    assert whole.sums == 64 * plane * 4 + 64 * (5 * 3 + 1) * plane * 2
+    monkeypatch.setattr(memory, "PAGES_CAN_BE_GIVEN_BACK", False)
+    assert chosen(grid, by_strip=True, channels=1)[1] == whole

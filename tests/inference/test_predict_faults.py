@@ -405,7 +405,7 @@ def test_too_little_memory_of_a_gpu_fails_the_case_with_a_message(run, monkeypat
     def no_memory(*_arguments: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("nnunet_ext.inference.sliding.SlidingWindow._predict_row", no_memory)
+    monkeypatch.setattr("nnunet_ext.inference.sliding.SlidingWindow._predict_strips", no_memory)
     outcome = run()
     assert outcome.status == 1
     assert "failed: a: the GPU has too little free memory" in outcome.error

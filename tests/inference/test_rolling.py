@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_ext.errors import OutputError
+from nnunet_ext.inference.memory import resident_memory
 from nnunet_ext.inference.rolling import RollingPlanes
 from tests.inference.full_disk import no_space
 
@@ -93,3 +95,41 @@ def test_a_disk_that_is_too_full_for_a_scratch_file_is_named(tmp_path, monkeypat
     monkeypatch.setattr("os.posix_fallocate", no_space)
     with pytest.raises(OutputError, match=r"fold0\.sums: no space left on the disk, 0\.00 GB needed, .* GB free"):
         rolling(tmp_path / "fold0.sums")
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@settings(deadline=None, max_examples=40)
+@given(
+    width=st.integers(1, 3000),
+    first=st.integers(0, 3),
+    count=st.integers(0, 4),
+    rows=st.tuples(st.integers(0, 3), st.integers(0, 3)).map(sorted),
+)
+def test_rows_that_are_cleared_are_zeros_and_no_others(tmp_path_factory, in_file, width, first, count, rows):
+    scratch = tmp_path_factory.mktemp("rolling") / "planes.sums" if in_file else None
+    held = RollingPlanes(2, 4, 3, width, dtype=torch.half, device=CPU, scratch=scratch)
+    held.values += 3
+    held.move_to(0)
+    expected = held.values.numpy().copy()
+    last = min(4, first + count)
+    expected[:, first:last, rows[0] : rows[1]] = 0
+    held.clear(first, last, *rows)
+    np.testing.assert_array_equal(held.values.numpy(), expected)
+    held.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the memory")
+def test_memory_is_taken_by_what_is_written_to_and_given_back():
+    before = resident_memory()
+    held = RollingPlanes(4, 64, 256, 1024, dtype=torch.half, device=CPU)
+    assert resident_memory() - before < 2**24
+    held.values[:, :, :128] += 1
+    assert resident_memory() - before > 60 * 2**20
+    held.clear(0, 64, 0, 128)
+    assert resident_memory() - before < 2**24
+    held.planes(32, 64)[:] = 1
+    held.move_to(32)
+    assert resident_memory() - before < 80 * 2**20
+    assert (held.planes(32, 64) == 1).all()
+    assert not held.planes(64, 96).any()
+    held.close()
