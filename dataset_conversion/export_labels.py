@@ -9,6 +9,7 @@ import numpy as np
 from dataset_conversion.label_map import LabelMap
 from dataset_conversion.raw_dataset import read_conversion
 from dataset_conversion.scan_writer import write_range
+from dataset_conversion.unstack_labels import find_dataset_json
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError
 from nnunet_ext.files import refuse_existing
 from nnunet_ext.imageio.sidecar import open_with_sidecar
@@ -40,7 +41,7 @@ def export_soil_ct(
     output
         Folder for the exported volumes, ``<case>.<format>``.
     dataset
-        Folder of the dataset or the model; default: ``dataset.json`` beside the predictions.
+        Folder of the dataset or the model; default: ``dataset.json`` beside the predictions, or up to two folders above.
     file_format
         ``tif`` (with the annotation's colours), ``mha``, ``nii.gz`` or ``nrrd``.
     processes
@@ -69,7 +70,7 @@ def export_soil_ct(
     if output.resolve() == predictions.resolve():
         message = f"{output}: is the folder of the predictions; choose another output (-o), or they would be replaced"
         raise InputError(message)
-    content, conversion = read_conversion(dataset or predictions, "soil_ct")
+    content, conversion = read_conversion(find_dataset_json(predictions, dataset).parent, "soil_ct")
     label_map = LabelMap.from_json(conversion["label_map"])
     colors: Colors = {int(value): (c[0], c[1], c[2]) for value, c in conversion["colors"].items()}
     cases = _predicted_cases(predictions, content["file_ending"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_ext.errors import NnunetExtError
@@ -56,6 +57,27 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
+
+
+def add_prediction_flags(parser: argparse.ArgumentParser, predictions: str, output: str) -> None:
+    """Declare ``-i``, ``-o`` and ``--dataset``, which everything has that takes predictions back.
+
+    Parameters
+    ----------
+    parser
+        Where to declare them.
+    predictions, output
+        What is read and written, for the help.
+    """
+    add = parser.add_argument
+    add("-i", dest="predictions", type=Path, required=True, metavar="PREDICTIONS", help=predictions)
+    add("-o", dest="output", type=Path, required=True, metavar="OUT", help=output)
+    add(
+        "--dataset",
+        type=Path,
+        metavar="DATASET_FOLDER",
+        help="folder of dataset or model; default: dataset.json beside the predictions, or up to two above",
+    )
 
 
 def add_writing_flags(parser: argparse.ArgumentParser, replaced: str) -> None:

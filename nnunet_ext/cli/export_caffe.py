@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_ext.command import add_writing_flags
+from nnunet_ext.command import add_prediction_flags, add_writing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -13,23 +12,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add = parser.add_argument
-    add(
-        "-i",
-        dest="predictions",
-        type=Path,
-        required=True,
-        metavar="PREDICTIONS",
-        help="folder of predictions or labelsTr, also of NIfTI files with one layer per label map",
+    add_prediction_flags(
+        parser,
+        "folder of predictions or labelsTr, also of NIfTI files with one layer per label map",
+        "for OUT/<stem>_zone.png, _front.png, …",
     )
-    add("-o", dest="output", type=Path, required=True, metavar="OUT", help="for OUT/<stem>_zone.png, _front.png, …")
-    add(
-        "--dataset",
-        type=Path,
-        metavar="DATASET_FOLDER",
-        help="folder of dataset or model; default: dataset.json beside the predictions, or up to two above",
-    )
-    add(
+    parser.add_argument(
         "--format",
         dest="file_format",
         choices=("png", "stacked.nii.gz"),

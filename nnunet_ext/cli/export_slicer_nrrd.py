@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_ext.command import add_writing_flags
+from nnunet_ext.command import add_prediction_flags, add_writing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -13,16 +12,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add = parser.add_argument
-    add("-i", dest="predictions", type=Path, required=True, metavar="PREDICTIONS", help="predictions or labelsTr")
-    add("-o", dest="output", type=Path, required=True, metavar="OUT", help="for OUT/<case>.seg.nrrd")
-    add(
-        "--dataset",
-        type=Path,
-        metavar="DATASET_FOLDER",
-        help="folder of dataset or model; default: dataset.json beside the predictions, or up to two above",
-    )
-    add(
+    add_prediction_flags(parser, "folder of predictions or labelsTr", "for OUT/<case>.seg.nrrd")
+    parser.add_argument(
         "--format",
         dest="file_format",
         choices=("seg.nrrd", "nrrd"),

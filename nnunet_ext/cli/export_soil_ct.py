@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_ext.command import add_writing_flags
+from nnunet_ext.command import add_prediction_flags, add_writing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -13,15 +12,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add = parser.add_argument
-    add("-i", dest="predictions", type=Path, required=True, help="folder that nnUNetv2_predict wrote")
-    add("-o", dest="output", type=Path, required=True, help="folder for the exported volumes")
-    add(
-        "--dataset",
-        type=Path,
-        help="folder of dataset or model; default: dataset.json beside the predictions",
-    )
-    add(
+    add_prediction_flags(parser, "folder that nnUNetv2_predict wrote", "folder for the exported volumes")
+    parser.add_argument(
         "--format",
         dest="file_format",
         choices=("tif", "mha", "nii.gz", "nrrd"),
