@@ -41,7 +41,7 @@ def export_soil_ct(
     output
         Folder for the exported volumes, ``<case>.<format>``.
     dataset
-        Folder of the dataset or the model; default: ``dataset.json`` beside the predictions, or up to two folders above.
+        Folder of the dataset or the model; default: ``dataset.json`` beside the predictions, or up to two above.
     file_format
         ``tif`` (with the annotation's colours), ``mha``, ``nii.gz`` or ``nrrd``.
     processes
