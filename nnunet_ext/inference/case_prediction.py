@@ -15,7 +15,7 @@ from nnunet_ext.inference.intensities import intensity_rules, needs_statistics
 from nnunet_ext.inference.memory import choose_layout, free_device_memory, measure_network
 from nnunet_ext.inference.parts import part_range, write_part
 from nnunet_ext.inference.plane_store import PlaneStore
-from nnunet_ext.inference.planes import ImagePlanes, NetworkPlanes
+from nnunet_ext.inference.planes import ImagePlanes, NetworkPlanes, stored_type
 from nnunet_ext.inference.resampling import SlabResampler
 from nnunet_ext.inference.sliding import SlidingWindow
 from nnunet_ext.inference.survey import Survey, survey
@@ -202,6 +202,7 @@ class CasePrediction:
             on_device=free_device_memory(self._predictor.device),
             by_strip=decode is not None,
             scratch=store.folder,
+            stored=stored_type(volumes) if frame.forward is None else None,
         )
         report(_announcement(image, frame.grid, demand, store))
         rules = intensity_rules(recipe.schemes, recipe.use_mask, recipe.intensities, frame.seen)

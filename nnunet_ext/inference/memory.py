@@ -17,6 +17,7 @@ from nnunet_ext.inference.sliding import Layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import torch
 
     from nnunet_ext.inference.tile_grid import TileGrid
@@ -104,6 +105,7 @@ def choose_layout(
     on_device: int,
     by_strip: bool,
     scratch: Path,
+    stored: np.dtype[Any] | None = None,
 ) -> tuple[Layout, Demand]:
     """Choose how many planes are held, and whether in memory or in scratch files.
 
@@ -125,6 +127,9 @@ def choose_layout(
         Whether labels are taken strip by strip, so that only part of the sums of a row of windows is held.
     scratch
         Folder for scratch files.
+    stored
+        Type of the image, if it could be kept as stored until the network's turn. Padding is zeros *after*
+        normalisation; so images smaller than the window are not.
 
     Raises
     ------
@@ -136,19 +141,21 @@ def choose_layout(
     logits = plane * heads
     closing = max(1, min(grid.patch[0] if grid.patch[0] > 1 else _SLICES, _CLOSING_BYTES // (logits * 4)))
     # A closed block exists as half, as float and as probabilities; what is read as stored and as float.
-    work = 4 * BLOCK_BYTES + closing * logits * (2 + 4 + 4) + resampling
+    # Of its lines, the windows' weights are summed as well.
+    work = 4 * BLOCK_BYTES + closing * (logits * (2 + 4 + 4) + plane * 2) + resampling
     depth = grid.patch[0] if grid.patch[0] > 1 else closing
-    per_plane = (folds * heads + 1) * plane * 2
-    window = channels * grid.patch[0] * plane * 4
+    per_plane = folds * heads * plane * 2
+    kept = stored if grid.padded == grid.shape else None
+    window = channels * grid.patch[0] * plane * (4 if kept is None else kept.itemsize)
     process = resident_memory()
     beside_device = Demand(process, network, window, work, 0)
     if 2 * depth * per_plane <= on_device and beside_device.total <= available:
-        return Layout(depth, closing, on_device=True), beside_device
+        return Layout(depth, closing, on_device=True, stored=kept), beside_device
     in_strips = by_strip and grid.patch[0] > 1 and PAGES_CAN_BE_GIVEN_BACK
     held = int((_held_planes(grid) if in_strips else depth) * per_plane)
     in_memory = Demand(process, network, window + held, work, 0)
     if in_memory.total <= available:
-        return Layout(depth, closing), in_memory
+        return Layout(depth, closing, stored=kept), in_memory
     strip = (grid.patch[1] * width) / plane
     held = int((window + depth * per_plane) * strip) + per_plane
     on_disk = Demand(process, network, held, work, window + depth * per_plane)
@@ -158,7 +165,7 @@ def choose_layout(
             "sums in scratch files"
         )
         raise InputError(message)
-    return Layout(depth, closing, scratch), on_disk
+    return Layout(depth, closing, scratch, stored=kept), on_disk
 
 
 def _held_planes(grid: TileGrid) -> float:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from nnunet_ext.inference.resampling import ResamplingPlan
 
 BLOCK_BYTES = 32 * 2**20
+_SMALL_BYTES = 2
+
+
+def stored_type(volumes: Sequence[Volume]) -> np.dtype[Any] | None:
+    """Return the integer type of all channels if it takes one or two bytes, so that it is worth keeping; else None."""
+    types = {volume.dtype.newbyteorder("=") for volume in volumes}
+    only = types.pop()
+    return only if not types and only.kind in "iu" and only.itemsize <= _SMALL_BYTES else None
 
 
 class ImagePlanes:
@@ -66,11 +74,22 @@ class ImagePlanes:
 
     def blocks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         """Read planes ``first`` to ``last`` (exclusive) in blocks (channels, n, height, width)."""
-        plane = self.channels * self.shape[1] * self.shape[2] * 4
-        step = max(1, BLOCK_BYTES // plane)
-        for start in range(first, last, step):
-            stop = min(last, start + step)
+        for start, stop in self._ranges(first, last):
             yield np.stack([rule.apply(self._raw(index, start, stop)) for index, rule in enumerate(self._rules)])
+
+    def stored_blocks(self, first: int, last: int) -> Iterator[NDArray[Any]]:
+        """Read them as they are stored, all channels in one type."""
+        for start, stop in self._ranges(first, last):
+            yield np.stack([self._raw(index, start, stop) for index in range(self.channels)])
+
+    def normalized(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalise any part (channels, n, height, width) of what was read as stored."""
+        return np.stack([rule.apply(stored[index]) for index, rule in enumerate(self._rules)])
+
+    def _ranges(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        step = max(1, BLOCK_BYTES // (self.channels * self.shape[1] * self.shape[2] * 4))
+        for start in range(first, last, step):
+            yield start, min(last, start + step)
 
     def _raw(self, channel: int, start: int, stop: int) -> NDArray[Any]:
         if self._spooled is None:
@@ -115,6 +134,17 @@ class NetworkPlanes:
     def channels(self) -> int:
         """Number of channels."""
         return self._image.channels
+
+    def stored_blocks(self, first: int, last: int) -> Iterator[NDArray[Any]]:
+        """Read planes ``first`` to ``last`` (exclusive) as stored, in blocks (channels, n, height, width).
+
+        For images that are not resampled.
+        """
+        return self._image.stored_blocks(first, last)
+
+    def normalized(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalise any part (channels, n, height, width) of what was read as stored."""
+        return self._image.normalized(stored)
 
     def blocks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         """Make planes ``first`` to ``last`` (exclusive) in blocks (channels, n, height, width), n at least 1."""

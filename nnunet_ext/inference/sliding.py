@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError
@@ -35,12 +36,16 @@ class Layout:
         Folder for files that hold the sums, or None to hold them in memory.
     on_device
         Whether the sums are in the memory of the device that predicts.
+    stored
+        Type of the image, if it is kept as stored and every patch normalised when it is its turn; None if the image
+        is kept as the network sees it.
     """
 
     depth: int
     closing: int
     scratch: Path | None = None
     on_device: bool = False
+    stored: np.dtype[Any] | None = None
 
 
 class SlidingWindow:
@@ -111,8 +116,8 @@ class SlidingWindow:
         import torch
 
         rows = self._grid.rows_over(first, last)
-        window, counts, sums = self._allocate(rows[0])
-        incoming = _Incoming(self._source, window, self._grid, rows)
+        window, sums = self._allocate(rows[0])
+        incoming = _Incoming(self._source, window, self._grid, rows, self._layout.stored)
         begin, end = first + self._grid.padding[0], last + self._grid.padding[0]
         by_strip = decode is not None and not self._flat and self._layout.depth == self._grid.patch[0]
         threads = torch.get_num_threads()
@@ -121,26 +126,26 @@ class SlidingWindow:
             self._predictor.network = self._predictor.network.to(self._predictor.device)
             self._predictor.network.eval()
             for row, following in zip(rows, (*rows[1:], end), strict=True):
-                if row + self._grid.patch[0] > counts.start + counts.depth:
+                if row + self._grid.patch[0] > sums[0].start + sums[0].depth:
                     if not by_strip:
-                        yield from self._close(counts, sums, begin, row, decode)
-                    for held in (counts, *sums):
+                        yield from self._close(sums, begin, row, decode)
+                    for held in sums:
                         held.move_to(row)
                 incoming.read_to(row)
                 if by_strip and decode is not None:
                     finished = (max(begin, row), min(end, following))
-                    yield from self._row_by_strips(row, finished, window, counts, sums, progress, decode)
+                    yield from self._row_by_strips(row, finished, window, sums, progress, decode)
                 else:
                     for fold in range(self._folds):
-                        self._predict_strips(row, self._grid.starts[1], fold, window, counts, sums, progress)
+                        self._predict_strips(row, self._grid.starts[1], fold, window, sums, progress)
             if not by_strip:
-                yield from self._close(counts, sums, begin, end, decode)
+                yield from self._close(sums, begin, end, decode)
         finally:
             torch.set_num_threads(threads)
-            for held in (window, counts, *sums):
+            for held in (window, *sums):
                 held.close()
 
-    def _allocate(self, start: int) -> tuple[RollingPlanes, RollingPlanes, list[RollingPlanes]]:
+    def _allocate(self, start: int) -> tuple[RollingPlanes, list[RollingPlanes]]:
         import torch
 
         scratch = self._layout.scratch
@@ -153,20 +158,20 @@ class SlidingWindow:
             return held
 
         processor = torch.device("cpu")
-        window = planes("window", self._source.channels, self._grid.patch[0], torch.float32, processor)
-        counts = planes("counts", 1, self._layout.depth, torch.half, self._place)
+        # What is kept as stored is only moved; torch knows few unsigned types.
+        kept = torch.float32 if self._layout.stored is None else getattr(torch, _bits(self._layout.stored))
+        window = planes("window", self._source.channels, self._grid.patch[0], kept, processor)
         sums = [
             planes(f"fold{fold}", self._heads, self._layout.depth, torch.half, self._place)
             for fold in range(self._folds)
         ]
-        return window, counts, sums
+        return window, sums
 
     def _row_by_strips(
         self,
         row: int,
         finished: tuple[int, int],
         window: RollingPlanes,
-        counts: RollingPlanes,
         sums: list[RollingPlanes],
         progress: Callable[[int], object],
         decode: Callable[[NDArray[np.float16]], NDArray[Any]],
@@ -180,17 +185,16 @@ class SlidingWindow:
         strips: list[NDArray[Any]] = []
         for top, bottom in zip(tops, (*tops[1:], height), strict=True):
             for fold in range(self._folds):
-                self._predict_strips(row, (top,), fold, window, counts, sums, progress)
+                self._predict_strips(row, (top,), fold, window, sums, progress)
             if low < high:
-                strips += self._decoded(counts, sums, (low, high), (top, bottom), decode)
-            for held in (counts, *sums):
+                strips += self._decoded(sums, (low, high), (top, bottom), decode)
+            for held in sums:
                 held.clear(row, max(row, high), top, bottom)
         if low < high:
             yield np.concatenate([strip for strip in strips if strip.shape[1]], axis=1)
 
     def _decoded(
         self,
-        counts: RollingPlanes,
         sums: list[RollingPlanes],
         planes: tuple[int, int],
         lines: tuple[int, int],
@@ -205,7 +209,7 @@ class SlidingWindow:
             return []
         step = max(1, self._layout.closing * height // (high - low))
         found = [
-            decode(self._mean(counts, sums, start, min(planes[1], start + step), (low, high)))
+            decode(self._mean(sums, start, min(planes[1], start + step), (low, high)))
             for start in range(planes[0], planes[1], step)
         ]
         return [np.concatenate(found)]
@@ -216,7 +220,6 @@ class SlidingWindow:
         tops: tuple[int, ...],
         fold: int,
         window: RollingPlanes,
-        counts: RollingPlanes,
         sums: list[RollingPlanes],
         progress: Callable[[int], object],
     ) -> None:
@@ -235,16 +238,22 @@ class SlidingWindow:
             for top in tops:
                 for left in self._grid.starts[2]:
                     tile = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
-                    patch = image[tile].clone(memory_format=torch.contiguous_format)
+                    patch = self._patch(image[tile])
                     patch = (patch[:, 0] if self._flat else patch)[None].to(predictor.device)
                     logits = predictor._internal_maybe_mirror_and_predict(patch)[0].to(self._place)
                     logits *= weights
                     target[tile] += logits[:, None] if self._flat else logits
-                    if fold == 0:
-                        counts.planes(row, row + depth)[tile] += weights
                     progress(1)
-                for held in (window, sums[fold], counts):
+                for held in (window, sums[fold]):
                     held.relax()
+
+    def _patch(self, held: torch.Tensor) -> torch.Tensor:
+        """Return what the network looks at, in memory of its own."""
+        import torch
+
+        if self._layout.stored is None:
+            return held.clone(memory_format=torch.contiguous_format)
+        return _tensor(self._source.normalized(held.numpy().view(self._layout.stored)))
 
     def _gaussian(self) -> torch.Tensor:
         from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -257,7 +266,6 @@ class SlidingWindow:
 
     def _close(
         self,
-        counts: RollingPlanes,
         sums: list[RollingPlanes],
         first: int,
         last: int,
@@ -265,21 +273,20 @@ class SlidingWindow:
     ) -> Iterator[NDArray[Any]]:
         """Give out the planes that are held, from ``first`` to ``last`` of the padded volume."""
         top = self._grid.padding[1]
-        low, high = max(first, counts.start), min(last, counts.start + counts.depth)
+        low, high = max(first, sums[0].start), min(last, sums[0].start + sums[0].depth)
         for start in range(low, high, self._layout.closing):
             stop = min(high, start + self._layout.closing)
-            logits = self._mean(counts, sums, start, stop, (top, top + self._grid.shape[1]))
+            logits = self._mean(sums, start, stop, (top, top + self._grid.shape[1]))
             yield logits if decode is None else decode(logits)
 
-    def _mean(
-        self, counts: RollingPlanes, sums: list[RollingPlanes], start: int, stop: int, lines: tuple[int, int]
-    ) -> NDArray[np.float16]:
+    def _mean(self, sums: list[RollingPlanes], start: int, stop: int, lines: tuple[int, int]) -> NDArray[np.float16]:
         """Return the logits of finished planes, mean of the folds, without padding to the left and right."""
         import torch
 
         left, width = self._grid.padding[2], self._grid.shape[2]
-        inside = (slice(None), slice(None), slice(*lines), slice(left, left + width))
-        weights = counts.planes(start, stop)[inside]
+        columns = slice(left, left + width)
+        inside = (slice(None), slice(None), slice(*lines), columns)
+        weights = self._weights(start, stop, lines)[:, :, columns]
         mean = None
         for total in sums:
             logits = torch.div(total.planes(start, stop)[inside], weights)
@@ -288,26 +295,62 @@ class SlidingWindow:
                 raise InputError(message)
             mean = logits.cpu() if mean is None else mean.add_(logits.cpu())
             total.relax()
-        counts.relax()
         assert mean is not None
         if self._folds > 1:
             mean /= self._folds
         found: NDArray[np.float16] = mean.numpy()
         return found
 
+    def _weights(self, start: int, stop: int, lines: tuple[int, int]) -> torch.Tensor:
+        """Return the sum of the windows' weights over lines of finished planes, added up in stock nnU-Net's order.
+
+        Made anew where it is needed: it would be held as long as the sums of one more class.
+        """
+        import torch
+
+        gaussian = self._gaussian().view(self._grid.patch)
+        ranges = ((start, stop), lines, (0, self._grid.padded[2]))
+        total = torch.zeros([high - low for low, high in ranges], dtype=gaussian.dtype, device=self._place)
+        near = [
+            [corner for corner in corners if corner < high and corner + size > low]
+            for corners, size, (low, high) in zip(self._grid.starts, self._grid.patch, ranges, strict=True)
+        ]
+        for corner in product(*near):
+            overlap = [
+                (max(low, first), min(high, first + size))
+                for first, size, (low, high) in zip(corner, self._grid.patch, ranges, strict=True)
+            ]
+            target = tuple(
+                slice(low - begin, high - begin) for (low, high), (begin, _) in zip(overlap, ranges, strict=True)
+            )
+            part = tuple(slice(low - first, high - first) for (low, high), first in zip(overlap, corner, strict=True))
+            total[target] += gaussian[part]
+        return total
+
 
 class _Incoming:
     """Fills the window with the planes that a row looks at; padding stays zero."""
 
-    def __init__(self, source: NetworkPlanes, window: RollingPlanes, grid: TileGrid, rows: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        source: NetworkPlanes,
+        window: RollingPlanes,
+        grid: TileGrid,
+        rows: tuple[int, ...],
+        stored: np.dtype[Any] | None,
+    ) -> None:
         self._window = window
         self._grid = grid
         before = grid.padding[0]
         first = max(0, rows[0] - before)
         last = min(grid.shape[0], rows[-1] + grid.patch[0] - before)
         self._next = first + before
-        self._blocks = source.blocks(first, last)
-        self._waiting: NDArray[np.float32] | None = None
+        self._blocks: Iterator[NDArray[Any]] = source.blocks(first, last)
+        if stored is not None:
+            self._blocks = (
+                block.astype(stored, copy=False).view(_bits(stored)) for block in source.stored_blocks(first, last)
+            )
+        self._waiting: NDArray[Any] | None = None
 
     def read_to(self, row: int) -> None:
         """Move the window to a row and fill it."""
@@ -330,13 +373,18 @@ def _load_weights(predictor: Any, fold: int) -> None:
     network.load_state_dict(predictor.list_of_parameters[fold])
 
 
+def _bits(stored: np.dtype[Any]) -> str:
+    """Return the signed type of the same size."""
+    return f"int{8 * stored.itemsize}"
+
+
 def _stock_threads() -> int:
     from nnunetv2.configuration import default_num_processes
 
     return int(default_num_processes)
 
 
-def _tensor(array: NDArray[np.float32]) -> torch.Tensor:
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(array)

@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,11 +83,20 @@ def test_no_text_ends_in_anything_but_a_size_or_a_message(text):
 
 def test_sums_stay_in_memory_where_they_fit():
     layout, demand = chosen()
-    sums = 64 * PLANE * (5 * 3 + 1) * 2
+    sums = 64 * PLANE * 5 * 3 * 2
     assert (layout.scratch, layout.on_device, layout.depth) == (None, False, 64)
     assert demand.sums == sums + 2 * 64 * PLANE * 4
     assert demand.total == HELD + GIB + demand.sums + demand.work
     assert demand.disk == 0
+
+
+def test_small_integers_are_kept_as_stored_but_where_padding_would_be_normalised():
+    layout, demand = chosen(stored=np.dtype(np.uint16))
+    assert layout.stored == np.uint16
+    assert demand.sums == chosen()[1].sums - 2 * 64 * PLANE * 2
+    small = tile_grid((60, 1000, 800), (64, 96, 80), 0.5)
+    assert chosen(small, stored=np.dtype(np.uint16)) == chosen(small)
+    assert chosen(small)[0].stored is None
 
 
 def test_sums_that_do_not_fit_go_to_scratch_files_and_need_less_memory():
@@ -118,7 +128,7 @@ def test_too_little_memory_is_refused_with_what_would_do():
 
 
 def test_sums_stay_on_a_device_that_has_twice_their_size():
-    sums = 64 * PLANE * (5 * 3 + 1) * 2
+    sums = 64 * PLANE * 5 * 3 * 2
     on_device, demand = chosen(on_device=2 * sums)
     assert on_device.on_device
     assert demand.sums == 2 * 64 * PLANE * 4
@@ -184,8 +194,8 @@ def test_strips_take_the_planes_that_the_next_row_needs_and_one_window_more(monk
     layout, demand = chosen(grid, by_strip=True, channels=1)
     plane = 960 * 800
     assert layout == chosen(grid, channels=1)[0]
-    assert demand.sums == pytest.approx(64 * plane * 4 + planes * (5 * 3 + 1) * plane * 2, abs=1)
+    assert demand.sums == pytest.approx(64 * plane * 4 + planes * 5 * 3 * plane * 2, abs=1)
     whole = chosen(grid, channels=1)[1]
-    assert whole.sums == 64 * plane * 4 + 64 * (5 * 3 + 1) * plane * 2
+    assert whole.sums == 64 * plane * 4 + 64 * 5 * 3 * plane * 2
     monkeypatch.setattr(memory, "PAGES_CAN_BE_GIVEN_BACK", False)
     assert chosen(grid, by_strip=True, channels=1)[1] == whole

@@ -39,6 +39,7 @@ class Case:
     mirroring: bool = True
     step_size: float = 0.5
     border: int = 2
+    dtype: str = "float32"
 
 
 def multi_task_labels() -> dict[str, Any]:
@@ -68,6 +69,14 @@ CASES = {
     "no normalisation": Case({"schemes": ("NoNormalization",)}),
     "rescaled": Case({"schemes": ("RescaleTo01Normalization",)}),
     "two channels": Case({"channels": ("a", "b"), "schemes": ("ZScoreNormalization", "CTNormalization")}),
+    "stored as integers": Case({"folds": 2}, dtype="uint16"),
+    "stored as integers, normalised by the image": Case({"schemes": ("RescaleTo01Normalization",)}, dtype="uint8"),
+    "stored as integers, two channels, turned": Case(
+        {"channels": ("a", "b"), "schemes": ("CTNormalization", "CTNormalization"), "transpose": (2, 0, 1)},
+        dtype="int16",
+    ),
+    "stored as integers, smaller than the window": Case(shape=(7, 26, 19), dtype="uint16"),
+    "stored as integers, resampled": Case({"spacing": (1.3, 0.9, 1.1)}, dtype="uint16"),
     "regions": Case({"labels": {"background": 0, "whole": [1, 2], "core": 2}, "more": {"regions_class_order": [1, 2]}}),
     "ignore label": Case({"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}}),
     "300 classes": Case({"labels": {"background": 0, **{f"c{n}": n for n in range(1, 300)}}}),
@@ -178,6 +187,8 @@ def write_image(folder: Path, case: Case, *, channels: int = 1, ending: str = ".
     rng = np.random.default_rng(0)
     for channel in range(channels):
         image = (gaussian_filter(rng.normal(size=case.shape), 1.5) * 600 + 110).astype(np.float32)
+        if case.dtype != "float32":
+            image = image.round().clip(0, 255).astype(case.dtype)
         if case.border:
             image[: case.border] = 0
             image[:, :, -case.border - 1 :] = 0
