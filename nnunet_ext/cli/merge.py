@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="split_manifest.json, or the folder of pieces that holds it; default: beside the predicted pieces",
     )
     add(
+        "--by-names",
+        action="store_true",
+        help="go by the names of the pieces, without a manifest: for those of the published soil workflow. Gaps are "
+        "errors, but a missing last piece cannot be noticed",
+    )
+    add(
         "--blend",
         action="store_true",
         help="blend the probabilities of neighbours across the halo, in place of a hard border between cores; needs "

@@ -17,7 +17,9 @@ from nnunet_ext.imageio.sidecar import open_with_sidecar, write_sidecar
 from nnunet_ext.inference.blend_pieces import blend_pieces, blending_problems, check_blending
 from nnunet_ext.inference.output_folder import check_output_folder, made_for_output
 from nnunet_ext.inference.piece_files import join_pieces, joined_dtype
+from nnunet_ext.inference.piece_names import parse_piece_name
 from nnunet_ext.inference.split_manifest import find_manifest, read_split_manifest
+from nnunet_ext.inference.unlisted_pieces import cases_by_names
 from nnunet_ext.jobs import run_jobs
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 CARRIED = ("dataset.json", "plans.json")
 """Files of nnU-Net beside predictions that belong to the merged ones as well."""
 
-_PIECE = re.compile(r".+__piece\d+of\d+(_\d{4})?")
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def merge_pieces(
     output: Path,
     *,
     manifest: Path | None = None,
+    by_names: bool = False,
     blend: bool = False,
     file_format: str | None = None,
     processes: int = 2,
@@ -71,6 +74,8 @@ def merge_pieces(
         Folder for ``<case><ending>``, with the shape and geometry of the image that was cut.
     manifest
         ``split_manifest.json`` or the folder of the pieces; default: the one beside the predictions.
+    by_names
+        There is no manifest: go by the names of the pieces, which may come from the published soil workflow.
     blend
         Blend the probabilities beside the predictions (``--save_probabilities``) across the halo, and take the labels
         of them. See ``blend_pieces`` for memory and disk space.
@@ -96,8 +101,11 @@ def merge_pieces(
     OutputExistsError
         If an output exists and ``overwrite`` is false.
     """
-    source = find_manifest(predictions, manifest)
-    cases = read_split_manifest(source)
+    if by_names and manifest is not None:
+        message = f"--manifest {manifest}: not with --by-names, which is for pieces without a manifest"
+        raise InputError(message)
+    source = predictions if by_names else find_manifest(predictions, manifest)
+    cases = cases_by_names(predictions) if by_names else read_split_manifest(source)
     check_output_folder(output)
     if output.resolve() == predictions.resolve():
         message = f"{output}: is the folder of the predicted pieces; choose another output (-o)"
@@ -107,6 +115,11 @@ def merge_pieces(
     files, problems, notes = locate_pieces(predictions, cases, source)
     if problems:
         raise BadCasesError(problems)
+    if by_names:
+        ends = ", ".join(f"{case.name} {case.shape[case.axis]}" for case in cases)
+        notes.append(
+            f"no manifest: by the names of the pieces, lengths are {ends}; a missing last piece would not show"
+        )
 
     targets = {case.name: output / f"{case.name}{_ending(files[case.piece_names[0]], file_format)}" for case in cases}
     carried = [name for name in CARRIED if (predictions / name).is_file()]
@@ -181,9 +194,9 @@ def locate_pieces(
     problems += [
         f"{path}: named like a piece, but {manifest} has none of that name"
         for path in rest
-        if _PIECE.fullmatch(volume_name(path))
+        if _is_named_like_a_piece(path)
     ]
-    strays = [path.name for path in rest if not _PIECE.fullmatch(volume_name(path))]
+    strays = [path.name for path in rest if not _is_named_like_a_piece(path)]
     notes = [f"{folder}: no pieces, left alone: {listed(strays)}"] if strays else []
     return files, problems, notes
 
@@ -193,7 +206,9 @@ def check_pieces(case: SplitCase, paths: Sequence[Path], target: Path, blend: bo
     problems = []
     for piece, path in zip(case.pieces, paths, strict=True):
         where = case.describe(piece)
-        expected = Grid(path, case.piece_shape(piece), case.piece_geometry(piece), has_spacing=True, is_placed=True)
+        expected = Grid(
+            path, case.piece_shape(piece), case.piece_geometry(piece), has_spacing=True, is_placed=case.is_placed
+        )
         try:
             with open_with_sidecar(path) as volume:
                 found = grid_of(volume)
@@ -219,6 +234,11 @@ def merge_case(case: SplitCase, paths: Sequence[Path], target: Path, blend: bool
         blend_pieces(case, paths, target)
     else:
         join_pieces(case, paths, target)
+
+
+def _is_named_like_a_piece(path: Path) -> bool:
+    name = volume_name(path)
+    return parse_piece_name(name) is not None or parse_piece_name(_CHANNEL.sub("", name)) is not None
 
 
 def _ending(path: Path, file_format: str | None) -> str:

@@ -100,7 +100,8 @@ def cut(length: int, pieces: int, halo: int) -> list[Piece]:
     -------
     list of Piece
         In order. Cores are ``ceil(length / pieces)`` long, the last one may be shorter; if fewer cores make up the
-        length (10 voxels in 8 pieces: 5 cores of 2), there are fewer pieces.
+        length (10 voxels in 8 pieces: 5 cores of 2), there are fewer pieces. Neighbours whose halos make them hold the
+        same voxels are one piece.
 
     Raises
     ------
@@ -114,7 +115,11 @@ def cut(length: int, pieces: int, halo: int) -> list[Piece]:
     whole = Interval(0, length)
     step = -(-length // pieces)
     cores = [Interval(start, min(length, start + step)) for start in range(0, length, step)]
-    return [Piece(core, Interval(core.start - halo, core.stop + halo).clipped(whole)) for core in cores]
+    pieces_of: dict[Interval, Interval] = {}
+    for core in cores:
+        extent = Interval(core.start - halo, core.stop + halo).clipped(whole)
+        pieces_of[extent] = Interval(pieces_of.get(extent, core).start, core.stop)
+    return [Piece(core, extent) for extent, core in pieces_of.items()]
 
 
 def cover_problems(pieces: Sequence[Piece], length: int) -> list[str]:

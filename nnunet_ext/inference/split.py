@@ -79,7 +79,7 @@ def split_images(
     images
         What ``nnUNetv2_predict`` takes: a folder of ``<case>_0000<ending>``; also a folder of slices, or one file.
     output
-        Folder for the pieces ``<case>__piece001of008_0000<ending>`` and ``split_manifest.json``.
+        Folder for the pieces ``<case>__<axis>__<start>__<stop>__0000<ending>`` and ``split_manifest.json``.
     model
         Folder of the trained model, for patch, voxel size and ending; default: a patch of 224, 224, 48 voxels
         (x, y, z) of the image itself.
@@ -253,8 +253,8 @@ def _piece_notes(case: SplitCase, count: int) -> list[str]:
     notes = []
     if made < count:
         notes.append(
-            f"case '{case.name}': {made} pieces instead of {count}: {length} voxels along {AXES[case.axis]} make "
-            f"{made} cores of {len(case.pieces[0].core)}"
+            f"case '{case.name}': {made} piece{'s' if made > 1 else ''} instead of {count}: {length} voxels along "
+            f"{AXES[case.axis]} with a halo of {case.halo} make no more that differ"
         )
     whole = [name for name, piece in zip(case.piece_names, case.pieces, strict=True) if len(piece.extent) == length]
     if made > 1 and whole:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext import __version__
 from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
 from nnunet_ext.files import read_json
 from nnunet_ext.imageio import Geometry
+from nnunet_ext.inference.piece_names import piece_name
 from nnunet_ext.inference.pieces import AXES, Interval, Piece, cover_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 MANIFEST = "split_manifest.json"
 KIND = "split"
@@ -43,6 +44,8 @@ class SplitCase:
         Voxels of context on either side of a core.
     pieces
         Cores and extents, in order.
+    is_placed
+        Whether the origins of the pieces are those of the image, shifted by their extent.
     """
 
     name: str
@@ -53,13 +56,12 @@ class SplitCase:
     axis: int
     halo: int
     pieces: tuple[Piece, ...]
+    is_placed: bool = True
 
     @property
     def piece_names(self) -> tuple[str, ...]:
-        """Case names of the pieces: ``<case>__piece003of008``; they sort as they lie."""
-        count = len(self.pieces)
-        digits = max(3, len(str(count)))
-        return tuple(f"{self.name}__piece{number:0{digits}d}of{count:0{digits}d}" for number in range(1, count + 1))
+        """Case names of the pieces; see ``nnunet_ext.inference.piece_names``."""
+        return tuple(piece_name(self.name, self.axis, piece.extent) for piece in self.pieces)
 
     def piece_shape(self, piece: Piece) -> Shape:
         """Return how many voxels a piece has along z, y, x."""
@@ -110,7 +112,7 @@ def find_manifest(predictions: Path, manifest: Path | None = None) -> Path:
     if not path.is_file():
         message = (
             f"{path}: no such manifest. It lies where 'nnunet_ext split' wrote the pieces, and nnUNetv2_predict does "
-            f"not copy it to the predictions: give --manifest PIECES/{MANIFEST}"
+            f"not copy it to the predictions: give --manifest PIECES/{MANIFEST}. For pieces of another tool: --by-names"
         )
         raise MissingInputError(message)
     return path
@@ -183,8 +185,11 @@ def _from_json(name: str, entry: dict[str, Any]) -> SplitCase:
         halo=int(entry["halo"]),
         pieces=pieces,
     )
+    if Path(name).name != name or name.startswith(".") or "\\" in name:
+        message = f"case '{name}' is no file name"
+        raise ValueError(message)
     if [piece["name"] for piece in entry["pieces"]] != list(case.piece_names):
-        message = f"the pieces of case '{name}' are not numbered 1 to {len(pieces)}"
+        message = f"the pieces of case '{name}' are not named by what they hold: {', '.join(case.piece_names)}"
         raise ValueError(message)
     return case
 

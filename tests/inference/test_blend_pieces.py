@@ -150,7 +150,7 @@ def test_only_pieces_that_hold_the_slice_are_unpacked(tmp_path, monkeypatch):
 )
 def test_probabilities_that_do_not_fit_are_named_before_anything_is_written(tmp_path, held, message):
     folder = write_predictions(tmp_path / "in", cut_out_of(soft((10, 7, 8), 3)), 0, count=2)
-    path = folder / "S1__piece001of002.npz"
+    path = folder / "S1__2__0__7_.npz"
     path.unlink()
     if held is not None:
         np.savez_compressed(path, probabilities=held)
@@ -162,20 +162,20 @@ def test_probabilities_that_do_not_fit_are_named_before_anything_is_written(tmp_
 
 def test_an_archive_without_probabilities_is_named(tmp_path):
     folder = write_predictions(tmp_path / "in", cut_out_of(soft((10, 7, 8), 3)), 0, count=2)
-    np.savez_compressed(folder / "S1__piece002of002.npz", softmax=np.zeros(3))
-    with pytest.raises(BadCasesError, match=r"S1__piece002of002\.npz: cannot be read.*z 5–10"):
+    np.savez_compressed(folder / "S1__2__3__10_.npz", softmax=np.zeros(3))
+    with pytest.raises(BadCasesError, match=r"S1__2__3__10_\.npz: cannot be read.*z 5–10"):
         blend(folder, tmp_path / "out")
 
 
 def test_damaged_probabilities_leave_nothing_behind(tmp_path):
     folder = write_predictions(tmp_path / "in", cut_out_of(soft((10, 7, 8), 3)), 0, count=2)
-    path = folder / "S1__piece002of002.npz"
+    path = folder / "S1__2__3__10_.npz"
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as members:
         middle = members.infolist()[0].compress_size // 2
     content[middle : middle + 20] = bytes(20)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"S1__piece002of002\.npz"):
+    with pytest.raises(InputError, match=r"S1__2__3__10_\.npz"):
         blend(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

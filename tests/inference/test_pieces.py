@@ -64,15 +64,26 @@ def test_each_voxel_is_owned_once_and_has_its_context(length, count, halo):
     for one in found:
         assert one.extent.start == max(0, one.core.start - halo)
         assert one.extent.stop == min(length, one.core.stop + halo)
-    assert len({len(one.core) for one in found[:-1]}) <= 1
+    assert len({one.extent for one in found}) == len(found)
+    step = -(-length // count)
+    assert {one.core.start for one in found} <= set(range(0, length, step))
     assert cover_problems(found, length) == []
 
 
 def test_pieces_that_would_be_empty_are_left_out():
     assert [one.core for one in cut(10, 8, 0)] == [Interval(2 * i, 2 * i + 2) for i in range(5)]
-    assert len(cut(3, 8, 1)) == 3
+    assert len(cut(4, 8, 1)) == 4
     assert cut(1, 8, 24) == [piece(0, 1)]
     assert cut(7, 1, 24) == [piece(0, 7)]
+
+
+def test_pieces_that_hold_the_same_are_one():
+    assert cut(6, 3, 9) == [piece(0, 6)]
+    assert cut(9, 3, 5) == [
+        Piece(Interval(0, 3), Interval(0, 8)),
+        piece(3, 6, 0, 9),
+        Piece(Interval(6, 9), Interval(1, 9)),
+    ]
 
 
 @pytest.mark.parametrize(("length", "count", "halo"), [(0, 1, 0), (5, 0, 0), (5, 1, -1)])
@@ -125,7 +136,7 @@ def test_weights_change_linearly_over_the_voxels_that_two_pieces_hold():
 
 def test_the_ends_of_the_image_are_no_border_of_a_piece():
     # Every piece holds all of the image, and sees all that there is to see.
-    np.testing.assert_allclose(blending_weights(cut(6, 3, 9), 6), 1 / 3)
+    np.testing.assert_allclose(blending_weights([piece(start, start + 2, 0, 6) for start in (0, 2, 4)], 6), 1 / 3)
 
 
 @given(LENGTHS, COUNTS, HALOS)

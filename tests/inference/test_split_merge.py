@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_every_format_goes_through(tmp_path, ending, axis):
 def test_tif_pieces_have_the_spacing_that_nnunet_reads(tmp_path):
     write_images(tmp_path / "images", ".tif", Geometry((0.3, 0.2, 0.1)), S1_0000=volume())
     split_images(tmp_path / "images", tmp_path / "pieces", pieces=2, processes=1)
-    sidecar = json.loads((tmp_path / "pieces" / "S1__piece001of002.json").read_text())
+    sidecar = json.loads((tmp_path / "pieces" / "S1__2__0__20_.json").read_text())
     np.testing.assert_allclose(sidecar["spacing"], (0.3, 0.2, 0.1), rtol=1e-5)
     predict(tmp_path / "pieces", tmp_path / "predicted")
     merge(tmp_path)
@@ -179,7 +180,7 @@ def test_a_model_decides_on_the_format_of_the_pieces(tmp_path):
     done = split_images(
         tmp_path / "images", tmp_path / "pieces", model=small_halo(tmp_path / "model"), pieces=2, processes=1
     )
-    assert names(done.folder) == ["S1__piece001of002_0000.mha", "S1__piece002of002_0000.mha", MANIFEST]
+    assert names(done.folder) == ["S1__2__0__12__0000.mha", "S1__2__8__20__0000.mha", MANIFEST]
     with pytest.raises(InputError, match=r"the model reads \.mha only"):
         split_images(tmp_path / "images", tmp_path / "more", model=tmp_path / "model", file_format="tif")
 
@@ -195,7 +196,8 @@ def test_names_and_manifest_are_read_by_nnunet_as_the_cases_that_they_are(tmp_pa
     images = {f"{case}_000{channel}": volume(seed=channel) for case in ("S1", "S10", "a__b") for channel in (0, 1)}
     done = split_and_predict(tmp_path, pieces=11, **images)
     cases = get_identifiers_from_splitted_dataset_folder(str(tmp_path / "pieces"), ".mha")
-    expected = [f"{case}__piece{number:03d}of010" for case in ("S1", "S10", "a__b") for number in range(1, 11)]
+    extents = [(max(0, start - 2), min(20, start + 4)) for start in range(0, 20, 2)]
+    expected = [f"{case}__2__{start}__{stop}_" for case in ("S1", "S10", "a__b") for start, stop in extents]
     assert sorted(cases) == sorted(expected)
     assert sorted(name for case in done.cases for name in case.piece_names) == sorted(expected)
     assert names(tmp_path / "pieces") == sorted(
@@ -204,7 +206,7 @@ def test_names_and_manifest_are_read_by_nnunet_as_the_cases_that_they_are(tmp_pa
 
 
 def test_cases_with_similar_names_and_stray_files_do_not_meet(tmp_path):
-    images = {f"{case}_0000": volume(seed=seed) for seed, case in enumerate(("S1", "S10", "a__b", "S1__piece001of004"))}
+    images = {f"{case}_0000": volume(seed=seed) for seed, case in enumerate(("S1", "S10", "a__b", "S1__2__0__7_"))}
     split_and_predict(tmp_path, **images)
     write_volume(tmp_path / "predicted" / "S1.mha", volume(), OBLIQUE)
     (tmp_path / "predicted" / "notes.txt").write_text("")
@@ -219,7 +221,7 @@ def test_channels_are_split_alike_and_must_be_alike(tmp_path):
     done = split_and_predict(tmp_path, S1_0000=image, S1_0001=other)
     assert done.cases[0].dtypes == ("uint8", "float32")
     piece = done.cases[0].pieces[2].extent
-    array, _ = read_volume(tmp_path / "pieces" / "S1__piece003of004_0001.mha")
+    array, _ = read_volume(tmp_path / "pieces" / "S1__2__8__17__0001.mha")
     np.testing.assert_array_equal(array, other[piece.start : piece.stop])
 
     write_images(tmp_path / "unlike", S2_0000=image, S2_0001=other[1:], S3_0000=image, S3_0001=other[:, 1:])
@@ -231,32 +233,30 @@ def test_channels_are_split_alike_and_must_be_alike(tmp_path):
 
 def test_a_missing_interval_is_named_and_nothing_is_written(tmp_path):
     split_and_predict(tmp_path, S1_0000=volume(), S10_0000=volume())
-    (tmp_path / "predicted" / "S1__piece002of004.mha").unlink()
-    (tmp_path / "predicted" / "S10__piece004of004.mha").unlink()
+    (tmp_path / "predicted" / "S1__2__3__12_.mha").unlink()
+    (tmp_path / "predicted" / "S10__2__13__20_.mha").unlink()
     with pytest.raises(BadCasesError, match="2 problems") as error:
         merge(tmp_path)
-    assert "S1__piece002of004: missing, expected the prediction of case 'S1', z 5–10 (with halo 3–12)" in str(
-        error.value
-    )
+    assert "S1__2__3__12_: missing, expected the prediction of case 'S1', z 5–10 (with halo 3–12)" in str(error.value)
     assert "case 'S10', z 15–20" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_piece_that_is_there_twice_is_named(tmp_path):
     split_and_predict(tmp_path)
-    array, geometry = read_volume(tmp_path / "predicted" / "S1__piece002of004.mha")
-    write_volume(tmp_path / "predicted" / "S1__piece002of004.nrrd", array, geometry)
-    with pytest.raises(BadCasesError, match=r"S1__piece002of004.mha, S1__piece002of004.nrrd: expected one .* z 5–10"):
+    array, geometry = read_volume(tmp_path / "predicted" / "S1__2__3__12_.mha")
+    write_volume(tmp_path / "predicted" / "S1__2__3__12_.nrrd", array, geometry)
+    with pytest.raises(BadCasesError, match=r"S1__2__3__12_.mha, S1__2__3__12_.nrrd: expected one .* z 5–10"):
         merge(tmp_path)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_truncated_piece_is_named(tmp_path):
     split_and_predict(tmp_path)
-    path = tmp_path / "predicted" / "S1__piece003of004.mha"
+    path = tmp_path / "predicted" / "S1__2__8__17_.mha"
     array, geometry = read_volume(path)
     write_volume(path, array[:-1], geometry, overwrite=True)
-    with pytest.raises(BadCasesError, match=r"piece003of004\.mha: shape \(8, 9, 11\) instead of \(9, 9, 11\).*z 10–15"):
+    with pytest.raises(BadCasesError, match=r"2__8__17_\.mha: shape \(8, 9, 11\) instead of \(9, 9, 11\).*z 10–15"):
         merge(tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -264,12 +264,12 @@ def test_a_truncated_piece_is_named(tmp_path):
 def test_a_piece_in_the_place_of_another_is_named(tmp_path):
     split_and_predict(tmp_path)
     folder = tmp_path / "predicted"
-    shutil.copy(folder / "S1__piece002of004.mha", folder / "S1__piece003of004.mha")
-    with pytest.raises(BadCasesError, match=r"piece003of004\.mha: origin .* instead of .*z 10–15"):
+    shutil.copy(folder / "S1__2__3__12_.mha", folder / "S1__2__8__17_.mha")
+    with pytest.raises(BadCasesError, match=r"2__8__17_\.mha: origin .* instead of .*z 10–15"):
         merge(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["S2__piece001of004.mha", "S1__piece001of008.mha", "S1__piece001of004_0000.mha"])
+@pytest.mark.parametrize("name", ["S2__2__0__7_.mha", "S1__1__0__7_.mha", "S1__2__0__7__0000.mha"])
 def test_a_piece_of_something_else_is_an_error(tmp_path, name):
     split_and_predict(tmp_path)
     write_volume(tmp_path / "predicted" / name, volume(), OBLIQUE)
@@ -281,11 +281,11 @@ def test_a_piece_of_something_else_is_an_error(tmp_path, name):
 @pytest.mark.parametrize("existing", [True, False])
 def test_voxels_that_end_too_early_leave_nothing_behind(tmp_path, existing):
     split_and_predict(tmp_path, A_0000=volume(), S1_0000=volume())
-    path = tmp_path / "predicted" / "S1__piece003of004.mha"
+    path = tmp_path / "predicted" / "S1__2__8__17_.mha"
     path.write_bytes(path.read_bytes()[:-40])
     if existing:
         (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"S1__piece003of004\.mha"):
+    with pytest.raises(InputError, match=r"S1__2__8__17_\.mha"):
         merge(tmp_path)
     assert (names(tmp_path / "out") == []) if existing else not (tmp_path / "out").exists()
 
@@ -346,7 +346,25 @@ def test_a_gap_in_the_manifest_is_named(tmp_path):
         merge(tmp_path)
     del content["cases"]["S1"]["pieces"][2]
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="not as 'nnunet_ext split' wrote it"):
+    with pytest.raises(BadCasesError, match=r"case 'S1', z: no piece owns 10–15"):
+        merge(tmp_path)
+    content["cases"]["S1"]["pieces"][0]["name"] = "S1__2__0__8_"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"not as 'nnunet_ext split' wrote it.*not named by what they hold"):
+        merge(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../S1", "/tmp/S1", "a/S1", "..", "a\\S1"])
+def test_a_manifest_cannot_lead_out_of_the_output(tmp_path, name):
+    split_and_predict(tmp_path)
+    path = tmp_path / "pieces" / MANIFEST
+    content = json.loads(path.read_text())
+    (case,) = content["cases"].values()
+    for piece in case["pieces"]:
+        piece["name"] = piece["name"].replace("S1", name)
+    content["cases"] = {name: case}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"case '{re.escape(name)}' is no file name"):
         merge(tmp_path)
 
 
@@ -358,12 +376,12 @@ def test_the_manifest_says_what_was_done(tmp_path):
     case = content["cases"]["S1"]
     assert (case["shape"], case["axis"], case["halo"], case["dtypes"]) == (list(SHAPE), "z", 2, ["uint8"])
     assert case["origin"] == [10.0, -20.0, 30.0]
-    assert case["pieces"][1] == {"name": "S1__piece002of004", "core": [5, 10], "extent": [3, 12]}
+    assert case["pieces"][1] == {"name": "S1__2__3__12_", "core": [5, 10], "extent": [3, 12]}
 
 
 def test_a_manifest_beside_the_predictions_is_found(tmp_path):
     split_and_predict(tmp_path)
-    with pytest.raises(MissingInputError, match=f"--manifest PIECES/{MANIFEST}"):
+    with pytest.raises(MissingInputError, match=f"--manifest PIECES/{MANIFEST}.*--by-names"):
         merge(tmp_path, manifest=None)
     shutil.copy(tmp_path / "pieces" / MANIFEST, tmp_path / "predicted")
     assert list(merge(tmp_path, manifest=None).files) == ["S1"]
@@ -371,7 +389,7 @@ def test_a_manifest_beside_the_predictions_is_found(tmp_path):
 
 def test_pieces_of_different_types_become_the_type_that_holds_all(tmp_path):
     split_and_predict(tmp_path)
-    path = tmp_path / "predicted" / "S1__piece003of004.mha"
+    path = tmp_path / "predicted" / "S1__2__8__17_.mha"
     array, geometry = read_volume(path)
     write_volume(path, array.astype(np.uint16) + np.uint16(1000), geometry, overwrite=True)
     found, _ = read_volume(merge(tmp_path).files["S1"])
@@ -399,7 +417,7 @@ def test_nothing_is_replaced_without_being_told(tmp_path):
     merge(tmp_path, overwrite=True)
     split_images(tmp_path / "images", tmp_path / "pieces", model=model, pieces=2, processes=1, overwrite=True)
     # Pieces of the earlier call would be predicted, too.
-    assert names(tmp_path / "pieces") == ["S1__piece001of002_0000.mha", "S1__piece002of002_0000.mha", MANIFEST]
+    assert names(tmp_path / "pieces") == ["S1__2__0__12__0000.mha", "S1__2__8__20__0000.mha", MANIFEST]
 
 
 def test_a_folder_with_anything_else_is_never_replaced(tmp_path):
@@ -443,16 +461,96 @@ def test_more_pieces_than_slices_are_noted(tmp_path):
     write_images(tmp_path / "images", S1_0000=volume((10, 4, 4)))
     model = small_halo(tmp_path / "model", halo=1)
     done = split_images(tmp_path / "images", tmp_path / "pieces", model=model, pieces=8, processes=1)
-    assert done.notes == ["case 'S1': 5 pieces instead of 8: 10 voxels along z make 5 cores of 2"]
+    assert done.notes == [
+        "case 'S1': 5 pieces instead of 8: 10 voxels along z with a halo of 1 make no more that differ"
+    ]
 
 
-def test_pieces_as_long_as_the_image_are_noted(tmp_path):
+def test_pieces_as_long_as_the_image_are_one_piece(tmp_path):
     write_images(tmp_path / "images")
     done = split_images(tmp_path / "images", tmp_path / "pieces", pieces=4, processes=1)
+    assert names(done.folder) == ["S1__2__0__20__0000.mha", MANIFEST]
     assert done.notes == [
-        "case 'S1': 4 of 4 pieces hold the whole image, since the halo is 24 voxels of 20 along z: "
+        "case 'S1': 1 piece instead of 4: 20 voxels along z with a halo of 24 make no more that differ"
+    ]
+
+
+def test_a_piece_as_long_as_the_image_is_noted(tmp_path):
+    write_images(tmp_path / "images")
+    model = small_halo(tmp_path / "model", halo=7)
+    done = split_images(tmp_path / "images", tmp_path / "pieces", model=model, pieces=3, processes=1)
+    assert done.notes == [
+        "case 'S1': 1 of 3 pieces hold the whole image, since the halo is 7 voxels of 20 along z: "
         "fewer pieces (-s) would do"
     ]
+
+
+def test_pieces_of_the_published_workflow_are_merged_by_their_names(tmp_path):
+    done = split_and_predict(tmp_path, pieces=3, S1_0000=volume(), a__b_0000=volume(seed=1))
+    (tmp_path / "pieces" / MANIFEST).unlink()
+    for path in (tmp_path / "predicted").iterdir():
+        array, geometry = read_volume(path)
+        if "__2__0__" not in path.name:
+            # Those scripts do not count in millimetres.
+            moved = Geometry(geometry.spacing, (10.0, -20.0, 37.0), geometry.direction)
+            write_volume(path, array, moved, overwrite=True)
+    merged = merge(tmp_path, manifest=None, by_names=True)
+    assert merged.notes == [
+        "no manifest: by the names of the pieces, lengths are S1 20, a__b 20; a missing last piece would not show"
+    ]
+    for seed, name in enumerate(("S1", "a__b")):
+        found, geometry = read_volume(merged.files[name])
+        np.testing.assert_array_equal(found, volume(seed=seed))
+        np.testing.assert_allclose(geometry.origin, done.cases[0].geometry.origin)
+
+
+def test_cores_of_pieces_without_a_manifest_meet_in_the_middle_of_the_overlap(tmp_path):
+    split_and_predict(tmp_path, pieces=3, axis="x")
+    for number, path in enumerate(sorted((tmp_path / "predicted").iterdir())):
+        array, geometry = read_volume(path)
+        write_volume(path, np.full_like(array, number), geometry, overwrite=True)
+    found, _ = read_volume(merge(tmp_path, manifest=None, by_names=True).files["S1"])
+    by_manifest, _ = read_volume(merge(tmp_path, overwrite=True).files["S1"])
+    np.testing.assert_array_equal(found, by_manifest)
+    assert len(np.unique(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("removed", "added", "message"),
+    [
+        ("S1__2__0__9_", None, "case 'S1': no piece holds 0–5"),
+        ("S1__2__5__16_", None, "case 'S1': nothing between 0–9 and 12–20"),
+        (None, "S1__2__6__15_", "case 'S1': 5–16 and 6–15 hold the same"),
+        (None, "S1__1__0__9_", "case 'S1': pieces along z and y"),
+        (None, "S1__2__9__9_", "9–9 is empty"),
+    ],
+)
+def test_names_that_do_not_make_up_an_image_are_an_error(tmp_path, removed, added, message):
+    split_and_predict(tmp_path, pieces=3)
+    folder = tmp_path / "predicted"
+    if removed:
+        (folder / f"{removed}.mha").unlink()
+    if added:
+        write_volume(folder / f"{added}.mha", volume((9, 9, 11)), OBLIQUE)
+    with pytest.raises(BadCasesError, match=message):
+        merge(tmp_path, manifest=None, by_names=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_piece_without_manifest_that_is_not_as_long_as_its_name_says_is_named(tmp_path):
+    split_and_predict(tmp_path, pieces=3)
+    write_volume(tmp_path / "predicted" / "S1__2__5__16_.mha", volume((10, 9, 11)), OBLIQUE, overwrite=True)
+    with pytest.raises(BadCasesError, match=r"S1__2__5__16_\.mha: shape \(10, 9, 11\) instead of \(11, 9, 11\)"):
+        merge(tmp_path, manifest=None, by_names=True)
+
+
+def test_names_are_for_pieces_without_a_manifest(tmp_path):
+    split_and_predict(tmp_path)
+    with pytest.raises(InputError, match="not with --by-names"):
+        merge(tmp_path, by_names=True)
+    for folder in ("images", "missing"):
+        with pytest.raises(MissingInputError, match=r"no file is named like a piece|no such folder"):
+            merge_pieces(tmp_path / folder, tmp_path / "out", by_names=True)
 
 
 def test_normalisation_by_each_piece_and_assumed_spacings_are_noted(tmp_path):
@@ -475,8 +573,15 @@ def test_a_single_slice_is_one_piece_along_z_and_several_along_x(tmp_path):
     image = volume((1, 30, 40))
     write_images(tmp_path / "images", ".png", Geometry(), S1_0000=image)
     along_z = split_images(tmp_path / "images", tmp_path / "z", processes=1)
-    assert names(along_z.folder) == ["S1__piece001of001_0000.png", MANIFEST]
-    along_x = split_images(tmp_path / "images", tmp_path / "x", axis="x", pieces=4, processes=1)
+    assert names(along_z.folder) == ["S1__2__0__1__0000.png", MANIFEST]
+    along_x = split_images(
+        tmp_path / "images",
+        tmp_path / "x",
+        axis="x",
+        pieces=4,
+        processes=1,
+        model=small_halo(tmp_path / "model", file_ending=".png"),
+    )
     assert len(along_x.cases[0].pieces) == 4
     predict(along_x.folder, tmp_path / "predicted")
     found, _ = read_volume(merge(tmp_path, manifest=along_x.manifest).files["S1"])
@@ -510,7 +615,7 @@ def test_images_of_several_formats_need_a_choice(tmp_path):
     with pytest.raises(InputError, match=r"end in \.mha, \.nrrd.*--format"):
         split_images(tmp_path / "images", tmp_path / "pieces", processes=1)
     done = split_images(tmp_path / "images", tmp_path / "pieces", file_format="nii.gz", pieces=1, processes=1)
-    assert names(done.folder)[0] == "S1__piece001of001_0000.nii.gz"
+    assert names(done.folder)[0] == "S1__2__0__20__0000.nii.gz"
 
 
 def test_all_images_that_a_format_cannot_hold_are_named(tmp_path):
@@ -544,8 +649,8 @@ def test_the_commands_split_and_merge(tmp_path, capsys):
     split = ["split", "-i", str(tmp_path / "images"), "-o", str(tmp_path / "pieces"), "-s", "2", "-a", "y", "-np", "1"]
     assert main(split) == 0
     shown = capsys.readouterr()
-    assert "1 images in 2 pieces" in shown.out
-    assert "Note: case 'S1': 2 of 2 pieces hold the whole image" in shown.err
+    assert "1 images in 1 pieces" in shown.out
+    assert "Note: case 'S1': 1 piece instead of 2: 9 voxels along y" in shown.err
     predict(tmp_path / "pieces", tmp_path / "predicted")
     again = ["merge", "-i", str(tmp_path / "predicted"), "-o", str(tmp_path / "out"), "-np", "1"]
     assert main(again) == 1
