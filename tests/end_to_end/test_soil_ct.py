@@ -12,6 +12,8 @@ import tifffile
 
 from nnunet_ext.demo.phantom import sparse_annotation
 from nnunet_ext.demo.run import environment as environment_of
+from nnunet_ext.imageio import open_volume
+from nnunet_ext.imageio.grid import grid_differences, grid_of
 from tests.builders import SHARED_DATA, class_file, write_tif
 from tests.end_to_end.commands import assert_predicted_alike, run_command
 
@@ -100,6 +102,40 @@ def test_the_folder_of_real_slices_is_predicted_as_one_volume(workflow):
     prepared = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "slices_in" / "slices_0000.nii.gz")))
     means = [prepared[ids == value].mean() for value in (1, 2, 3)]
     assert means == sorted(means), "pores must be darker than matrix, and matrix darker than grains"
+
+    ours, words = folder / "slices_ours", ["-step_size", "1", "--disable_tta", "--memory", "4G"]
+    assert_predicted_alike(folder / "slices_in", folder / "slices_out", model, ours, *words)
+    export = ["nnunet_ext", "export", "soil_ct", "-i", ours, "-o", folder / "slices_ours_tif"]
+    run_command(export, environment)
+    with tifffile.TiffFile(folder / "slices_ours_tif" / "slices.tif") as file:
+        colors = np.array(file.pages[0].colormap).T >> 8
+        found = file.asarray()
+    assert (found == ids).mean() >= 0.9999
+    assert colors[[1, 2]].tolist() == [[0, 0, 255], [139, 69, 19]]
+    with open_volume(folder / "slices_ours_tif" / "slices.tif") as first, open_volume(DATA / "slices") as scan:
+        assert first.geometry.spacing == pytest.approx(scan.geometry.spacing)
+
+
+def test_stock_nnunet_predicts_pieces_that_merge_to_the_whole_scan(workflow):
+    folder, environment, model = workflow
+    images = folder / "pieces_of"
+    run_command(["nnunet_ext", "prepare", "soil_ct", "-i", folder / "unseen", "-o", images, "-m", model], environment)
+    options = ["-f", "0", "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_tta", "-step_size", "1"]
+    stock = ["nnUNetv2_predict_from_modelfolder", "-m", model, *options]
+    run_command([*stock, "-i", images, "-o", folder / "whole"], environment)
+    run_command(["nnunet_ext", "split", "-i", images, "-o", folder / "pieces", "-m", model, "-s", "3"], environment)
+    predicted = folder / "pieces_predicted"
+    run_command([*stock, "-i", folder / "pieces", "-o", predicted, "--save_probabilities"], environment)
+    merge = ["nnunet_ext", "merge", "-i", predicted, "--manifest", folder / "pieces" / "split_manifest.json"]
+    run_command([*merge, "-o", folder / "merged"], environment)
+    run_command([*merge, "-o", folder / "blended", "--blend"], environment)
+    with open_volume(folder / "whole" / "soil_003.nii.gz") as whole:
+        expected = whole.slab(0, whole.shape[0])
+        for name in ("merged", "blended"):
+            with open_volume(folder / name / "soil_003.nii.gz") as merged:
+                assert grid_differences(grid_of(merged), grid_of(whole)) == []
+                # Windows stand elsewhere in a piece; so voxels between two classes may change, and no more than these.
+                assert (merged.slab(0, merged.shape[0]) == expected).mean() > 0.95, name
 
 
 def test_our_scores_of_the_validation_fold_are_those_of_nnunet(workflow):
