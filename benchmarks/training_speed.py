@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small and few, to see that it runs")
     args = parser.parse_args()
     if args.quick:
-        args.epochs, args.batches, args.size = 1, 20, 40
+        args.epochs, args.batches, args.size = 1, 20, 24
     with tempfile.TemporaryDirectory(prefix="training_speed_") as name:
         folder = Path(name)
         variables = {

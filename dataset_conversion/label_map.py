@@ -12,7 +12,7 @@ from nnunet_ext.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataset_conversion.class_table import ClassTable
+    from nnunet_ext.class_table import ClassTable
 
 UNANNOTATED = 0
 

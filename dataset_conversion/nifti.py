@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--label", metavar="PATTERN", help="label map of a case: '{case}/GT.nii.gz'")
     add(
         "--masks",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=PATTERN",
         help="once per class: a mask of this class alone; masks are put over the label map, or over nothing, in order",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataset_conversion.annotation_check import Inspection, inspect_case
-from dataset_conversion.class_table import ClassTable, read_class_table
 from dataset_conversion.label_map import UNANNOTATED, LabelMap, dataset_labels, sparse_label_map
 from dataset_conversion.normalization import NO_NORM, RESCALE, RGB, ZSCORE
 from dataset_conversion.pairing import named_volumes, pair
@@ -22,6 +21,7 @@ from dataset_conversion.raw_dataset import (
 )
 from dataset_conversion.scan_writer import scan_record, write_range
 from dataset_conversion.z_ranges import Range, split_ranges
+from nnunet_ext.class_table import ClassTable, read_class_table
 from nnunet_ext.errors import BadCasesError, InputError, listed
 from nnunet_ext.files import written_when_complete
 from nnunet_ext.imageio import open_volume
@@ -100,7 +100,7 @@ def convert_soil_ct(
     images, annotations
         Folders of volumes (or of slice folders) that are paired by name.
     classes
-        JSON file with ids, names and colours, see ``class_table.read_class_table``.
+        JSON file with ids, names and colours, see ``nnunet_ext.class_table.read_class_table``.
     dataset_id, name
         Of the dataset; default: what the class file says.
     output

@@ -12,6 +12,7 @@ from evaluation.labels import choose_labels, find_declaration
 from evaluation.metrics import ALL, DEFAULT_TOLERANCES, FAMILIES, METRICS, NSD, choose_metrics
 from nnunet_ext.command import run_command
 from nnunet_ext.errors import InputError
+from nnunet_ext.files import read_json
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +42,7 @@ def evaluate(
     boundary_distance: float | None = None,
     penalty: float | None = None,
     group_by: Sequence[str] = (),
+    rules: Path | None = None,
     images: Path | None = None,
     worst: int = 5,
     subset: bool = False,
@@ -83,6 +85,9 @@ def evaluate(
         What a missed or invented structure counts in means of distances, in mm. Default: the image's diagonal.
     group_by
         Groups of cases: ``FILE.csv:COLUMN``, a regular expression, or ``caffe``; see ``evaluation.groups``.
+    rules
+        JSON file of rules by which the predictions are changed before they are scored, as ``nnunet_ext postprocess``
+        does; see ``nnunet_ext.class_rules.rules.read_rules``. Names are those of ``classes``.
     images
         Folder of the images, to lie behind the contours of the worst cases in the report.
     worst
@@ -121,6 +126,7 @@ def evaluate(
         read_groupings,
         summarise,
     )
+    from nnunet_ext.class_rules.rules import read_rules
 
     folders = {model: Path(folder) for model, folder in predictions.items()}
     labels, output = Path(labels), Path(output)
@@ -133,7 +139,8 @@ def evaluate(
     label_set = choose_labels(
         declaration=declaration, labels=label_values, background=background, ignore_label=ignore_label, lines=lines
     )
-    pairs = checked_pairs(folders, labels, label_set, subset=subset, processes=processes)
+    changes = () if rules is None else read_rules(Path(rules), declaration)
+    pairs = checked_pairs(folders, labels, label_set, rules=changes, subset=subset, processes=processes)
     groupings = read_groupings(group_by, pairs)
     pictures = checked_images(images, pairs)
     results = measure(pairs, label_set, request, processes=processes)
@@ -153,6 +160,7 @@ def evaluate(
         "boundary_distance": boundary_distance,
         "penalty": penalty,
         "group_by": list(group_by),
+        "rules": None if rules is None else {"file": str(rules), **read_json(Path(rules))},
         "images": None if images is None else str(images),
         "worst": worst,
         "subset": subset,
@@ -160,9 +168,11 @@ def evaluate(
         "overwrite": overwrite,
     }
     files = [record for result in results for record in result.files]
-    read = [path for path in (declaration, *(table_of(text) for text in group_by)) if path is not None]
+    rule_file = None if rules is None else Path(rules)
+    tables = (table_of(text) for text in group_by)
+    read = [path for path in (declaration, rule_file, *tables) if path is not None]
     made_of = manifest("evaluate", arguments, [*files, *(record for path in read for record in file_records(path))])
-    report = make_report(found, pictures, made_of, worst=worst, processes=processes)
+    report = make_report(found, pictures, made_of, worst=worst, rules=changes, processes=processes)
     write_evaluation(output, found, report, made_of, overwrite=overwrite)
     return found
 
@@ -214,6 +224,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GROUPS",
         help="summary by groups of cases: FILE.csv:COLUMN, a regular expression on the case name, or caffe",
     )
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="JSON file of rules by which the predictions are changed first, as by 'nnunet_ext postprocess'",
+    )
     parser.add_argument("--images", type=Path, help="folder of the images, shown with the worst cases in the report")
     parser.add_argument("--worst", type=int, default=5, metavar="N", help="cases per model shown in the report")
     add_process_flag(parser)
@@ -237,6 +253,7 @@ def run(args: argparse.Namespace) -> None:
         boundary_distance=args.boundary_distance,
         penalty=None if args.penalty == DIAGONAL else args.penalty,
         group_by=args.group_by,
+        rules=args.rules,
         images=args.images,
         worst=args.worst,
         subset=args.subset,

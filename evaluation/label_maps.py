@@ -10,17 +10,19 @@ import numpy as np
 
 from evaluation.folders import undeclared_values
 from evaluation.histogram import joint_histogram
+from nnunet_ext.class_rules.volume import open_with_rules
 from nnunet_ext.errors import InputError
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from evaluation.labels import LabelSet
     from evaluation.pairs import Pair
+    from nnunet_ext.class_rules.rules import Rule
     from nnunet_ext.imageio import Volume
 
 SLAB_VOXELS = 2**23
@@ -50,7 +52,7 @@ class LabelMaps:
     prediction: npt.NDArray[Any] | None = None
 
 
-def read_label_maps(reference: Path, prediction: Path, *, keep_voxels: bool) -> LabelMaps:
+def read_label_maps(reference: Path, prediction: Path, *, keep_voxels: bool, rules: Sequence[Rule] = ()) -> LabelMaps:
     """Read two label maps of the same grid in one pass.
 
     Parameters
@@ -59,6 +61,8 @@ def read_label_maps(reference: Path, prediction: Path, *, keep_voxels: bool) -> 
         Files whose grids have been compared.
     keep_voxels
         Whether to return the voxels as well; otherwise one slab of each is in memory at a time.
+    rules
+        What to make of the prediction first.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def read_label_maps(reference: Path, prediction: Path, *, keep_voxels: bool) -> 
         If a value is not a whole number, or the shapes differ.
     """
     total: Counter[tuple[int, int]] = Counter()
-    with open_with_sidecar(reference) as ref, open_with_sidecar(prediction) as pred:
+    with open_with_sidecar(reference) as ref, open_with_rules(prediction, rules) as pred:
         if ref.shape != pred.shape:
             message = f"reference and prediction differ in shape: {ref.shape} and {pred.shape}"
             raise InputError(message)

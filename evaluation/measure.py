@@ -107,7 +107,7 @@ def measure_case(pair: Pair, label_set: LabelSet, request: Request) -> CaseResul
     """
     files = (*file_records(pair.prediction), *file_records(pair.reference))
     try:
-        maps = read_label_maps(pair.reference, pair.prediction, keep_voxels=request.needs_voxels)
+        maps = read_label_maps(pair.reference, pair.prediction, keep_voxels=request.needs_voxels, rules=pair.rules)
         problems = undeclared_values_of_pair(pair, maps.histogram, label_set)
         scores = () if problems else measure_classes(maps, label_set, request)
     except NnunetExtError as error:

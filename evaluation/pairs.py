@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from nnunet_ext.class_rules.rules import Rule
+
 
 @dataclass(frozen=True)
 class Pair:
-    """The prediction of a model and the reference of the same case."""
+    """The prediction of a model and the reference of the same case; with the rules after which it counts."""
 
     model: str
     case: str
     prediction: Path
     reference: Path
+    rules: tuple[Rule, ...] = ()
 
 
 def find_pairs(predictions: Mapping[str, Path], labels: Path, *, subset: bool = False) -> tuple[list[Pair], list[str]]:

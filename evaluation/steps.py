@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evaluation.cases import measure_cases
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from evaluation.labels import LabelSet
+    from nnunet_ext.class_rules.rules import Rule
 
 
 def checked_pairs(
-    predictions: Mapping[str, Path], labels: Path, label_set: LabelSet, *, subset: bool, processes: int
+    predictions: Mapping[str, Path],
+    labels: Path,
+    label_set: LabelSet,
+    *,
+    rules: tuple[Rule, ...] = (),
+    subset: bool,
+    processes: int,
 ) -> list[Pair]:
-    """Pair all files and compare their voxel grids.
+    """Pair all files and compare their voxel grids; predictions count after the rules.
 
     Raises
     ------
@@ -36,6 +44,7 @@ def checked_pairs(
         With all problems of pairs and grids and, if there are any, with those of the voxels of all other cases as well.
     """
     pairs, problems = find_pairs(predictions, labels, subset=subset)
+    pairs = [replace(pair, rules=rules) for pair in pairs]
     unfit = {index: found for index, pair in enumerate(pairs) if (found := grid_problems(pair))}
     problems += [problem for found in unfit.values() for problem in found]
     if problems:
@@ -100,10 +109,17 @@ def summarise(
 
 
 def make_report(
-    found: Evaluation, images: Mapping[str, Path], made_of: Mapping[str, Any], *, worst: int, processes: int
+    found: Evaluation,
+    images: Mapping[str, Path],
+    made_of: Mapping[str, Any],
+    *,
+    worst: int,
+    rules: tuple[Rule, ...] = (),
+    processes: int,
 ) -> str:
     """Draw the worst cases and return the content of report.html."""
-    pictures = draw_worst_cases(worst_cases(found.cases, worst), found.label_set, images, processes=processes)
+    chosen = worst_cases(found.cases, worst)
+    pictures = draw_worst_cases(chosen, found.label_set, images, rules=rules, processes=processes)
     title = "Evaluation of " + ", ".join(found.confusions)
     return report_html(found, pictures, title=title, created=made_of["created"], arguments=made_of["arguments"])
 

@@ -124,13 +124,14 @@ def survey_case(pair: Pair, *, label_set: LabelSet, axis: str = "z", slices: int
     from evaluation.histogram import counts_of, joint_histogram
     from evaluation.label_maps import undeclared_values_of_pair
     from evaluation.pictures.slices import AXES, SliceCounts, count_slices, worst_slices
+    from nnunet_ext.class_rules.volume import open_with_rules
     from nnunet_ext.imageio.sidecar import open_with_sidecar
 
     histogram: Counter[tuple[int, int]] = Counter()
     parts = []
     number = AXES.index(axis)
     try:
-        with open_with_sidecar(pair.reference) as ref, open_with_sidecar(pair.prediction) as pred:
+        with open_with_sidecar(pair.reference) as ref, open_with_rules(pair.prediction, pair.rules) as pred:
             if ref.shape != pred.shape:
                 problem = f"{pair.prediction}: shape {pred.shape} instead of {ref.shape} as in {pair.reference}"
                 return CaseSurvey(pair, (), (), 0, (problem,))
@@ -192,12 +193,14 @@ def draw_slice(
     """
     from evaluation.pictures.caption import with_caption, with_sides
     from evaluation.pictures.contours import line_colors, overlay_picture
+    from evaluation.pictures.slices import AXES, read_slice
+    from nnunet_ext.class_rules.volume import open_with_rules
 
     pair = survey.pair
     view, spacing = _view(pair.reference, axis)
-    reference, prediction = (
-        view.turn(_slice_of(path, pair.case, axis, index)) for path in (pair.reference, pair.prediction)
-    )
+    reference = view.turn(_slice_of(pair.reference, pair.case, axis, index))
+    with open_with_rules(pair.prediction, pair.rules) as volume:
+        prediction = view.turn(read_slice(volume, AXES.index(axis), index))
     colors = line_colors(len(label_set.classes))
     picture = overlay_picture(
         reference,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from evaluation.labels import LabelSet
     from evaluation.results import CaseScores
+    from nnunet_ext.class_rules.rules import Rule
 
 
 def worst_cases(cases: Sequence[CaseScores], number: int) -> list[tuple[CaseScores, float]]:
@@ -48,6 +49,7 @@ def draw_worst_cases(
     label_set: LabelSet,
     images: Mapping[str, Path],
     *,
+    rules: tuple[Rule, ...] = (),
     processes: int = 1,
 ) -> list[WorstCase]:
     """Draw one slice of each case, that with most voxels that differ.
@@ -60,16 +62,25 @@ def draw_worst_cases(
         Whose contours to draw.
     images
         Image of each case, if it is to lie behind them.
+    rules
+        After which the predictions count.
     processes
         Number of cases at a time.
     """
     jobs = {index: (case, score, images.get(case.case)) for index, (case, score) in enumerate(chosen)}
-    return list(run_jobs(jobs, partial(_draw, label_set=label_set), processes, "Drawing").values()) if jobs else []
+    return (
+        list(run_jobs(jobs, partial(_draw, label_set=label_set, rules=rules), processes, "Drawing").values())
+        if jobs
+        else []
+    )
 
 
-def _draw(case: CaseScores, score: float, image: Path | None, label_set: LabelSet) -> WorstCase:
+def _draw(
+    case: CaseScores, score: float, image: Path | None, label_set: LabelSet, rules: tuple[Rule, ...]
+) -> WorstCase:
     from evaluation.overlay import case_overlay
 
-    overlay = case_overlay(Pair(case.model, case.case, case.prediction, case.reference), label_set, image=image)
+    pair = Pair(case.model, case.case, case.prediction, case.reference, rules)
+    overlay = case_overlay(pair, label_set, image=image)
     caption = f"slice {overlay.axis} = {overlay.index}, mean Dice {score:.3f}"
     return WorstCase(case.model, case.case, score, caption, overlay.picture)

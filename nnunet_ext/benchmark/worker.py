@@ -7,6 +7,7 @@ a benchmark leaves nothing among the trained models.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import platform
 import sys
 import time
@@ -28,6 +29,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     device = torch.device(request["device"])
+    _use_threads(request["mode"], device)
     name = maybe_convert_to_dataset_name(request["dataset"])
     folder = Path(nnUNet_preprocessed) / name
     plans = json.loads((folder / f"{request['plans']}.json").read_text())
@@ -84,6 +86,20 @@ def timed_steps(
             loading.append(loaded - begin)
             computing.append(end - loaded)
     return loading, computing
+
+
+def _use_threads(mode: str, device: Any) -> None:
+    """Let torch have as many threads as nnU-Net's commands give it, whatever the environment says."""
+    import torch
+    from nnunetv2.configuration import default_num_processes
+
+    if device.type == "cpu":
+        # nnUNetv2_predict goes down to its number of processes around the network.
+        most = default_num_processes if mode == "predict" else multiprocessing.cpu_count()
+        torch.set_num_threads(min(most, multiprocessing.cpu_count()))
+    elif device.type == "cuda":
+        torch.set_num_threads(1)
+        torch.set_num_interop_threads(1)
 
 
 def _train(trainer: Any, device: Any, request: dict[str, Any]) -> dict[str, Any]:

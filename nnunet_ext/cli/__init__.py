@@ -46,17 +46,37 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     },
     "stack": Verb("nnunet_ext.cli.stack", "Several label maps per case to one dataset with joint labels."),
     "unstack": Verb("nnunet_ext.cli.unstack", "Joint labels back to one label map per task."),
+    "prelabel": Verb("nnunet_ext.cli.prelabel", "First annotations of soil scans: a threshold on the middle slice."),
+    "annotate": Verb("nnunet_ext.cli.annotate", "The napari window for the annotation of one sample."),
+    "merge_annotations": Verb("nnunet_ext.cli.merge_annotations", "Two annotators' work to one, and their agreement."),
     "split": Verb("nnunet_ext.cli.split", "Large images to overlapping pieces for nnUNetv2_predict."),
     "merge": Verb("nnunet_ext.cli.merge", "Predicted pieces or parts of images to whole predictions."),
     "predict": Verb("nnunet_ext.cli.predict", "Predict volumes larger than memory, as nnUNetv2_predict would."),
+    "postprocess": Verb("nnunet_ext.cli.postprocess", "Predictions after rules: little of a class becomes another."),
     "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class, and a report."),
     "evaluate_fronts": Verb("evaluation.evaluate_fronts", "Errors of calving fronts, per image and group of images."),
     "calving_front": Verb("nnunet_ext.cli.calving_front", "Calving fronts of images by a model: pictures and lines."),
     "front_plots": Verb("evaluation.front_plots", "Pictures of calving fronts: overlays, box plots, over time, GIFs."),
     "overlay": Verb("evaluation.overlay", "Pictures of labels and predictions as outlines, worst cases first."),
     "phase_fractions": Verb("evaluation.phase_fractions", "Share of every class in every predicted scan."),
+    "submit": Verb("nnunet_ext.cli.submit", "Trainings, predictions, pipelines as jobs of Slurm or PBS, or here."),
+    "jobs": Verb("nnunet_ext.cli.jobs", "State, runtime, memory and logs of submitted jobs."),
     "benchmark": Verb("nnunet_ext.cli.benchmark", "Throughput, latency and memory of a trainer or a network."),
     "curves": Verb("evaluation.curves", "Training curves of a model over its folds, as tables and figures."),
+    "completion": Verb("nnunet_ext.cli.completion", "Print what lets a shell complete this command's words."),
+}
+
+# The order of the help, which is also that of the pages of the documentation.
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Annotate": ("prelabel", "annotate", "merge_annotations"),
+    "Get data in": ("convert",),
+    "Several label maps per image": ("stack", "unstack"),
+    "Train (with nnUNetv2_train) and benchmark": ("curves", "benchmark"),
+    "Predict": ("prepare", "predict", "split", "merge", "postprocess", "calving_front"),
+    "Take results out": ("export",),
+    "Evaluate": ("evaluate", "overlay", "phase_fractions", "evaluate_fronts", "front_plots"),
+    "Clusters": ("submit", "jobs"),
+    "About the installation": ("doctor", "demo", "trainer_path", "completion"),
 }
 
 
@@ -84,10 +104,35 @@ def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], words: lis
 
 
 def _usage(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]]) -> str:
-    rows = [
-        f"  {name:<15} {chosen.summary}"
-        if isinstance(chosen, Verb)
-        else f"  {name:<15} One of: {', '.join(chosen)}. '{prog} {name} --help' says more."
-        for name, chosen in verbs.items()
+    """Return a table of contents: one line per command, below headings where there are any."""
+    if verbs is not VERBS:
+        return "\n".join([f"usage: {prog} <one of the following> …", "", *_rows(_commands(verbs))])
+    lines = [
+        f"usage: {prog} COMMAND …",
+        "",
+        f"'{prog} COMMAND --help' explains the flags of a command, '{prog} --version' prints the version.",
     ]
-    return "\n".join([f"usage: {prog} <one of the following> …", "", *rows])
+    placed = {name for names in SECTIONS.values() for name in names}
+    sections = {**SECTIONS, "More": tuple(name for name in verbs if name not in placed)}
+    width = max(len(words) for words, _ in _commands(verbs))
+    for title, names in sections.items():
+        commands = _commands({name: verbs[name] for name in names if name in verbs})
+        if commands:
+            lines += ["", title, *_rows(commands, width)]
+    return "\n".join(lines)
+
+
+def _commands(verbs: Mapping[str, Verb | dict[str, Verb]]) -> list[tuple[str, str]]:
+    """Return the words and the summary of every command."""
+    found: list[tuple[str, str]] = []
+    for name, chosen in verbs.items():
+        if isinstance(chosen, Verb):
+            found.append((name, chosen.summary))
+        else:
+            found += [(f"{name} {source}", verb.summary) for source, verb in chosen.items()]
+    return found
+
+
+def _rows(commands: list[tuple[str, str]], width: int = 0) -> list[str]:
+    width = width or max(len(words) for words, _ in commands)
+    return [f"  {words:<{width}}  {summary}" for words, summary in commands]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RawVolume(Volume):
     """Uncompressed voxels at an offset of a file.
 
-    They are read and not mapped: mapped pages stay resident as long as the file is open.
+    Slabs are read and not mapped: mapped pages stay resident as long as the file is open.
 
     Parameters
     ----------
@@ -57,6 +57,12 @@ class RawVolume(Volume):
         if size < needed:
             message = f"{path}: holds {size} bytes, expected {needed} for {info.shape} {stored.name} voxels"
             raise InputError(message)
+
+    def mapped(self) -> NDArray[Any] | None:
+        """Return all voxels, (z, y, x), mapped into memory for reading; None if the file holds them in another form."""
+        if self._convert is not None or not self._stored.isnative or self._stored != self.dtype:
+            return None
+        return np.memmap(self.path, dtype=self._stored, mode="r", offset=self._offset, shape=self.shape)
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         per_slice = prod(self.shape[1:])

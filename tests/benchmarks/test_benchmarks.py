@@ -19,6 +19,16 @@ QUICK_RUNS = {
         ["regions, 2 tasks", "2 tasks, late / single", "2 tasks, early / sum of single", "at most"],
     ),
     "large_volumes": (["--quick"], ["24³", "32³", "bytes per voxel, RATIO", "Goal, 4 heads: growth"]),
+    "nifti": (["--quick"], ["20 cases of 40³ voxels, 2 processes", "ours", "peer", "Few cases say nothing"]),
+    "training_speed": (
+        ["--quick"],
+        [
+            "nnUNetTrainer_1epochs, 2d, patch",
+            "nnunet_ext benchmark  epoch by",
+            "fastest of 1 epochs",
+            "Goal: within 25%",
+        ],
+    ),
     "fronts": (["--quick"], ["fronts of masks", "matrix", "Goal"]),
     "surface_distances": (
         ["--quick", "--only", "SimpleITK, contours"],

@@ -97,3 +97,21 @@ def test_no_module_of_a_script_folder_shadows_another_one(package):
     assert modules
     assert not modules & set(sys.stdlib_module_names)
     assert not modules & set(packages_distributions())
+
+
+def test_the_help_is_a_table_of_contents_with_every_command_below_a_heading(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    contents = text[text.index("\n\n") :]
+    chapters = {block.splitlines()[0]: block for block in contents.split("\n\n") if "\n  " in block}
+    assert "More" not in chapters, "a verb stands in no section of nnunet_ext.cli.SECTIONS"
+    assert "convert soil_ct" in chapters["Get data in"]
+    assert "export soil_ct" in chapters["Take results out"]
+    for words in COMMANDS:
+        assert f"\n  {' '.join(words).strip()} " in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_help_of_a_verb_with_sources_lists_these_alone(capsys):
+    assert main(["export", "--help"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["soil_ct", "caffe", "slicer_nrrd"]

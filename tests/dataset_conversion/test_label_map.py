@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dataset_conversion.class_table import read_class_table
 from dataset_conversion.label_map import LabelMap, count_values, dataset_labels, sparse_label_map
+from nnunet_ext.class_table import read_class_table
 from nnunet_ext.errors import InputError
 from tests.builders import class_file
 

@@ -93,6 +93,14 @@ def test_names_that_nearly_pair_are_pointed_out(tmp_path, name):
     assert f"no image of case '{other}'; images have '{name}'" in problems[1]
 
 
+@pytest.mark.parametrize("name", ["../001", "/etc/passwd", "images/001", "..", "001.nrrd", "01"])
+def test_a_list_of_test_cases_names_cases_and_nothing_else(tmp_path, name):
+    images, segmentations = two_cases(tmp_path)
+    (tmp_path / "test.txt").write_text(f"002\n{name}\n")
+    (problem,) = problems_of(tmp_path, images, segmentations, test_cases=tmp_path / "test.txt")
+    assert f"test.txt: no case '{name}'; cases are 001, 002" in problem
+
+
 def test_names_without_anything_alike_are_listed(tmp_path):
     images, segmentations = two_cases(tmp_path)
     image(images / "010.nrrd")

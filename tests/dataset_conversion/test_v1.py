@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
+import re
+import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -159,6 +162,54 @@ def test_a_pickle_cannot_run_anything(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+HOSTILE = {
+    "a call": (b"cos\nsystem\n(S'touch RAN'\ntR.", "os.system"),
+    "built-in": (b'c__builtin__\neval\n(S\'open("RAN", "w")\'\ntR.', "__builtin__.eval"),
+    "a name on the stack": (b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93\x8c\x01x\x85R.", "builtins.exec"),
+    "a method of an allowed class": (b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "numpy.ndarray.tofile"),
+    "an instance": (b"(isubprocess\nPopen\nS'touch RAN'\n.", "subprocess.Popen"),
+    "a file that numpy reads": (b"cnumpy\nload\n(S'RAN'\ntR.", "numpy.load"),
+    "beside numpy's own": (b"cnumpy.core.multiarray\nfromfile\n(S'RAN'\ntR.", "numpy.core.multiarray.fromfile"),
+    "another codec": (b"c_codecs\nlookup\n(S'idna'\ntR.", "_codecs.lookup"),
+    "a module to import": (b"cantigravity\ngeohash\n.", "antigravity.geohash"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_hostile_pickle_gets_what_it_asks_for(tmp_path, monkeypatch, name):
+    content, asked = HOSTILE[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits_final.pkl").write_bytes(content)
+    with pytest.raises(InputError, match=rf"splits_final\.pkl: asks for {re.escape(asked)}, expected folds only"):
+        read_splits(tmp_path / "splits_final.pkl", TRAIN)
+    assert names_in(tmp_path) == ["splits_final.pkl"]
+    assert "antigravity" not in sys.modules
+
+
+def test_a_hostile_pickle_among_good_folds_stops_the_conversion(tmp_path):
+    hostile = [*folds(), OrderedDict(train=np.array(["a", Command(tmp_path / "ran")], dtype=object), val=["b"])]
+    splits = pickled(tmp_path / "splits_final.pkl", hostile)
+    with pytest.raises(InputError, match=r"asks for posix\.system"):
+        convert(task(tmp_path / "Task042_Organ"), splits=splits)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_pickle_that_asks_for_persistent_objects_or_extensions(tmp_path):
+    for content in (b"Pevil\n.", b"\x80\x02\x82\x01.", b"\x80\x04\x97."):
+        (tmp_path / "splits_final.pkl").write_bytes(content)
+        with pytest.raises(InputError, match=r"cannot be read, expected splits_final\.pkl of nnU-Net v1"):
+            read_splits(tmp_path / "splits_final.pkl", TRAIN)
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "imagesTr/a", "..", "A"])
+def test_folds_in_json_name_cases_and_nothing_else(tmp_path, name):
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps([{"train": ["a", name], "val": ["b"]}]))
+    text = problems_of(task(tmp_path / "Task042_Organ"), splits=splits)
+    assert f"fold 0 has cases that are not in the dataset: {name}" in text
+
+
 @pytest.mark.parametrize("content", [{"train": []}, [], [["a"]], [{"train": ["a"]}], 7])
 def test_something_else_than_folds(tmp_path, content):
     with pytest.raises(InputError, match="expected"):
@@ -204,6 +255,41 @@ def test_image_and_label_of_different_cases_and_doubles_are_refused(tmp_path):
     text = problems_of(task(tmp_path / "Task042_Organ", training=entries))
     assert "of one case" in text
     assert "has case 'c' more than once" in text
+
+
+@pytest.mark.parametrize(
+    "label", ["../labelsTr/a.nii.gz", "/labelsTr/a.nii.gz", "./labelsTr/../x.nii.gz", "labelsTr\\a.nii.gz"]
+)
+def test_label_maps_elsewhere_are_refused(tmp_path, label):
+    put(tmp_path / "Task042_Organ" / "x.nii.gz", label_of(1))
+    entries = [{"image": "./imagesTr/a.nii.gz", "label": label}]
+    assert f"'label': {label!r}" in problems_of(task(tmp_path / "Task042_Organ", training=entries))
+
+
+@pytest.mark.parametrize("other", ["A", "a01"])
+def test_cases_that_differ_in_case_or_padding_only(tmp_path, other):
+    names = ["a", "A"] if other == "A" else ["a1", "a01"]
+    entries = [{"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"} for case in names]
+    text = problems_of(task(tmp_path / "Task042_Organ", training=entries))
+    assert "differ in upper and lower case or leading zeros only" in text
+    assert all(f"'{case}' (training)" in text for case in names)
+
+
+def test_damaged_files_4d_images_and_swapped_ones_are_all_named(tmp_path):
+    folder = task(tmp_path / "Task042_Organ")
+    plain, cut = folder / "imagesTr" / "a_0000.nii.gz", folder / "imagesTr" / "b_0001.nii.gz"
+    plain.write_bytes(gzip.decompress(plain.read_bytes()))
+    cut.write_bytes(cut.read_bytes()[:-9])
+    image = SimpleITK.GetImageFromArray(np.zeros((2, *SHAPE), np.float32), isVector=False)
+    SimpleITK.WriteImage(image, str(folder / "imagesTr" / "c_0000.nii.gz"))
+    put(folder / "labelsTr" / "d.nii.gz", image_of(7))
+    text = problems_of(folder)
+    assert f"{plain}: expected gzip, as its name says; it is a plain NIfTI file" in text
+    assert f"{cut}: the gzip stream is truncated" in text
+    assert "c_0000.nii.gz" in text
+    assert "an image of 4 dimensions" in text
+    assert f"{folder / 'labelsTr' / 'd.nii.gz'}: " in text
+    assert "expected a label map; is it an image?" in text
 
 
 def test_files_that_are_not_there_and_labels_that_no_class_has(tmp_path):

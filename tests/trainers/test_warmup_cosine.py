@@ -23,6 +23,25 @@ def test_a_short_schedule_by_hand() -> None:
     assert rates(8, 4, lowest=0.2)[4:] == pytest.approx([0.2 + 0.8 * value for value in falling])
 
 
+DRAWN = """
+     *******
+    *       ***
+               **
+   *             **
+  *                **
+ *                   **
+                       ***
+*                         ******
+"""
+
+
+def test_the_schedule_as_a_picture() -> None:
+    """32 epochs from left to right, six of them warm-up; the rate in eighths of the peak."""
+    levels = [int(8 * rate) for rate in rates(32, 6)]
+    rows = ["".join("*" if level == row else " " for level in levels).rstrip() for row in reversed(range(8))]
+    assert "\n".join(["", *rows, ""]) == DRAWN
+
+
 def test_the_default_schedule_of_nnunets_length() -> None:
     found = rates(1000, 1)
     assert found[0] == 0.5
