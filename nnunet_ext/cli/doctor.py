@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from nnunet_ext.variables import NNUNET_VARIABLES
+
 if TYPE_CHECKING:
     import argparse
 
@@ -27,15 +29,6 @@ PACKAGES = (
     "nibabel",
     "pillow",
 )
-VARIABLES = (
-    "nnUNet_raw",
-    "nnUNet_preprocessed",
-    "nnUNet_results",
-    "nnUNet_extTrainer",
-    "nnUNet_n_proc_DA",
-    "nnUNet_def_n_proc",
-    "nnUNet_compile",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     print(f"Python {platform.python_version()} on {platform.platform()}")
     _section("Packages", [(name, _version(name)) for name in PACKAGES])
-    _section("Environment variables", [(name, os.environ.get(name, "not set")) for name in VARIABLES])
+    _section("Environment variables", [(name, os.environ.get(name, "not set")) for name in NNUNET_VARIABLES])
     _section("GPU", [("torch sees", _accelerator())])
     for group in GROUPS:
         rows = [(found.name, f"{found.value} of package {found.package}") for found in registrations(group)]

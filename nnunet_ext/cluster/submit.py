@@ -32,6 +32,7 @@ from nnunet_ext.cluster.site import parse_site
 from nnunet_ext.cluster.waiting import active_tasks, is_alive
 from nnunet_ext.errors import InputError, OutputExistsError
 from nnunet_ext.plugins.lookup import EXTERNAL_TRAINERS
+from nnunet_ext.variables import NNUNET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,16 +41,6 @@ if TYPE_CHECKING:
     from nnunet_ext.cluster.scheduler import Queued
     from nnunet_ext.cluster.site import Site
 
-VARIABLES = (
-    "nnUNet_raw",
-    "nnUNet_preprocessed",
-    "nnUNet_results",
-    "nnUNet_extTrainer",
-    "nnUNet_n_proc_DA",
-    "nnUNet_def_n_proc",
-    "nnUNet_compile",
-)
-"""Variables of nnU-Net that are frozen with a plan."""
 
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", EXTERNAL_TRAINERS)
 _JOB = re.compile(r"\d+(?:_\d+|\[\d*\])?(?:\.[A-Za-z0-9_.-]+)?")
@@ -206,7 +197,7 @@ def check_scheduler(site: Mapping[str, Any], scheduler: str) -> None:
 
 
 def _frozen_environment(site: Site) -> dict[str, str]:
-    found = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    found = {name: os.environ[name] for name in NNUNET_VARIABLES if os.environ.get(name)}
     # nnU-Net takes them as they are, and jobs start in another folder. Links stay links.
     for name in found.keys() & set(_FOLDERS):
         parts = found[name].split(os.pathsep) if name == EXTERNAL_TRAINERS else [found[name]]

@@ -20,7 +20,7 @@ OURS = ("nnunet_ext",)
 # Shell commands that pages use around ours; anything else has to be explained here.
 AROUND = {
     "pip", "mkdir", "cp", "basename", "cd", ".", "source", "qsub", "sbatch", "pytest", "cat", "tail", "ls", "squeue",
-    "mkdocs", "git", "export", "python",
+    "mkdocs", "git", "export", "python", "tests/system_packages",
 }  # fmt: skip
 # Flags that pages mention although neither our commands nor nnU-Net's have them, and whose they are.
 SBATCH = ("account", "array", "cpus-per-task", "gres", "mem", "mem-per-cpu", "partition", "time")
