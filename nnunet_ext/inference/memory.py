@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)\s*(?:([KMGT])I?)?B?")
 _SHARE = 0.8
-_CLOSING_BYTES = 64 * 2**20
+_CLOSING_BYTES = 16 * 2**20
 _SLICES = 16
 _GUESSED = 8 * 2**30
 

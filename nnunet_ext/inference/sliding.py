@@ -134,7 +134,9 @@ class SlidingWindow:
                 incoming.read_to(row)
                 if by_strip and decode is not None:
                     finished = (max(begin, row), min(end, following))
-                    yield from self._row_by_strips(row, finished, window, sums, progress, decode)
+                    labels = self._row_by_strips(row, following, finished, window, sums, progress, decode)
+                    if labels is not None:
+                        yield labels
                 else:
                     for fold in range(self._folds):
                         self._predict_strips(row, self._grid.starts[1], fold, window, sums, progress)
@@ -170,49 +172,51 @@ class SlidingWindow:
     def _row_by_strips(
         self,
         row: int,
+        following: int,
         finished: tuple[int, int],
         window: RollingPlanes,
         sums: list[RollingPlanes],
         progress: Callable[[int], object],
         decode: Callable[[NDArray[np.float16]], NDArray[Any]],
-    ) -> Iterator[NDArray[Any]]:
-        """Predict a row of windows; as soon as a line is behind its windows, take the labels of the finished planes."""
-        import numpy as np
-
+    ) -> NDArray[Any] | None:
+        """Predict a row of windows and return the labels of its finished planes; give up lines that are behind it."""
         low, high = finished
         _, height, _ = self._grid.padded
         tops = self._grid.starts[1]
-        strips: list[NDArray[Any]] = []
+        labels: NDArray[Any] | None = None
         for top, bottom in zip(tops, (*tops[1:], height), strict=True):
             for fold in range(self._folds):
                 self._predict_strips(row, (top,), fold, window, sums, progress)
             if low < high:
-                strips += self._decoded(sums, (low, high), (top, bottom), decode)
+                labels = self._decode_lines(labels, sums, (low, high), (top, bottom), decode)
             for held in sums:
                 held.clear(row, max(row, high), top, bottom)
-        if low < high:
-            yield np.concatenate([strip for strip in strips if strip.shape[1]], axis=1)
+            window.clear(row, min(following, row + self._grid.patch[0]), top, bottom)
+        return labels
 
-    def _decoded(
+    def _decode_lines(
         self,
+        labels: NDArray[Any] | None,
         sums: list[RollingPlanes],
         planes: tuple[int, int],
         lines: tuple[int, int],
         decode: Callable[[NDArray[np.float16]], NDArray[Any]],
-    ) -> list[NDArray[Any]]:
-        """Return labels of some lines of finished planes, without padding, in one array or none."""
+    ) -> NDArray[Any] | None:
+        """Put the labels of some lines of finished planes where they belong; the first ones make the array."""
         import numpy as np
 
-        before, height = self._grid.padding[1], self._grid.shape[1]
+        before, (_, height, width) = self._grid.padding[1], self._grid.shape
         low, high = max(lines[0], before), min(lines[1], before + height)
         if low >= high:
-            return []
+            return labels
         step = max(1, self._layout.closing * height // (high - low))
-        found = [
-            decode(self._mean(sums, start, min(planes[1], start + step), (low, high)))
-            for start in range(planes[0], planes[1], step)
-        ]
-        return [np.concatenate(found)]
+        for start in range(planes[0], planes[1], step):
+            stop = min(planes[1], start + step)
+            found = decode(self._mean(sums, start, stop, (low, high)))
+            if labels is None:
+                labels = np.empty((planes[1] - planes[0], height, width), found.dtype)
+            labels[start - planes[0] : stop - planes[0], low - before : high - before] = found
+        return labels
 
     def _predict_strips(
         self,

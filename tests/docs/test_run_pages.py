@@ -129,9 +129,8 @@ RUN_ELSEWHERE = {
         "nnunet_ext submit": "needs a scheduler; tests/end_to_end/test_cluster.py has a Slurm of its own",
         "nnunet_ext jobs": "needs a submission; the same test",
         "python -c": "prints a folder of the installed package",
-        "tests/system_packages": "installs packages of the system; .ci/run calls it",
+        "bash tests/system_packages": "installs packages of the system; .ci/run calls it",
         "pytest": SKIPPED["pytest"],
-        "NNUNET_EXT_TEST_SLURM=required pytest": SKIPPED["pytest"],
     },
 }
 # Pages whose commands all run on another page, and what of them does not.
