@@ -7,6 +7,8 @@ Both predict the same cubes (with --slice boxes) of smooth noise (uint16, uncomp
 random weights, windows at a step of a half, without mirroring, on all cores of the processor; each run is a process of
 its own, from start to end.
 
+Ours holds what it needs, or, with --memory, keeps to that and moves sums to scratch files where they would not fit.
+
 Memory is the peak over the whole process tree, of the sum of what the processes hold (Pss, in which a page that several
 of them share counts once; Linux). Bytes per voxel are the slope of a straight line through the peaks (least squares).
 Stock is left out, and that is said, where its peak would not fit into the memory that is free: about 12 bytes per voxel
@@ -67,11 +69,12 @@ class Sizes:
     heads: list[int]
     patch: int
     features: int
+    memory: str | None = None
 
 
 QUICK = Sizes([24, 32], None, [4], 16, 4)
 TRIAL = Sizes([64, 96, 128, 160], None, [4, 10], 64, 4)
-FULL = Sizes([128, 192, 256, 320, 384, 448, 512], None, [4, 10], 96, 4)
+FULL = Sizes([128, 192, 256, 320, 384, 448, 512], None, [4, 10], 96, 4, "1400M")
 
 
 def main() -> int:
@@ -86,7 +89,7 @@ def main() -> int:
     parser.add_argument("--heads", type=int, nargs="+", help="numbers of classes; default: 4 10")
     parser.add_argument("--patch", type=int, help="edge of the window; default: 64, with --full 96")
     parser.add_argument("--features", type=int, help="channels of the network's first stage; default: 4")
-    parser.add_argument("--memory", help="--memory of ours; default: none is given")
+    parser.add_argument("--memory", help="--memory of ours; default: none is given, with --full 1400M")
     parser.add_argument("--skip-stock-above", type=float, default=math.inf, metavar="GB", help="of its expected peak")
     parser.add_argument("--folder", type=Path, help="where images are written; default: the system's")
     args = parser.parse_args()
@@ -97,13 +100,14 @@ def main() -> int:
         args.heads or preset_sizes.heads,
         args.patch or preset_sizes.patch,
         args.features or preset_sizes.features,
+        args.memory or preset_sizes.memory,
     )
     free = free_memory()
-    print(
-        f"{os.cpu_count()} cores, {free / GIB:.1f} GB of memory free; patch {sizes.patch}³, {sizes.features} features"
-    )
+    limit = f"--memory {sizes.memory}" if sizes.memory else "no --memory"
+    print(f"{os.cpu_count()} cores, {free / GIB:.1f} GB of memory free; patch {sizes.patch}³, ", end="")
+    print(f"{sizes.features} features; ours with {limit}")
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="large_volumes_benchmark_") as name:
-        rows = run_all(Path(name), sizes, args.memory, min(args.skip_stock_above * GIB, MOST_FREE * free))
+        rows = run_all(Path(name), sizes, min(args.skip_stock_above * GIB, MOST_FREE * free))
     goals = [goal for heads in sizes.heads for goal in goals_of([row for row in rows if row.heads == heads])]
     for goal, found, met in goals:
         print(f"Goal, {goal}: {found}, {'met' if met else 'MISSED'}")
@@ -112,7 +116,7 @@ def main() -> int:
     return 0 if not args.full or all(met for *_, met in goals) else 1
 
 
-def run_all(folder: Path, sizes: Sizes, memory: str | None, stock_limit: float) -> list[Row]:
+def run_all(folder: Path, sizes: Sizes, stock_limit: float) -> list[Row]:
     """Run all cubes and print a row for each, and a line with the slopes for each number of classes."""
     print(f"\n{'heads':>5}{'voxels':>10}{'ours s':>9}{'stock s':>9}{'RATIO':>7}", end="")
     print(f"{'ours GB':>9}{'stock GB':>10}{'RATIO':>7}{'equal %':>12}{'labels':>8}", flush=True)
@@ -122,7 +126,7 @@ def run_all(folder: Path, sizes: Sizes, memory: str | None, stock_limit: float) 
         for size in sizes.edges:
             edge = sizes.slice or size
             row = Row(heads, (size, edge, edge), Run(), Run())
-            rows.append(run_volume(folder / f"{heads}_{size}", model, row, memory, stock_limit))
+            rows.append(run_volume(folder / f"{heads}_{size}", model, row, sizes.memory, stock_limit))
             print_row(rows[-1])
         print_slopes([row for row in rows if row.heads == heads])
     print()
