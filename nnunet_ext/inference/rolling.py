@@ -95,7 +95,11 @@ class RollingPlanes:
             self.values[:, plane].copy_(self.values[:, plane + step])
             if plane + step >= kept:
                 self._clear(plane + step, plane + step + 1, 0, self.values.shape[2])
-        self._clear(kept, min(self.depth, max(step, kept)), 0, self.values.shape[2])
+            # Else all planes of a scratch file would be in memory at the end.
+            self.relax()
+        for plane in range(kept, min(self.depth, max(step, kept))):
+            self._clear(plane, plane + 1, 0, self.values.shape[2])
+            self.relax()
         self.start = start
 
     def clear(self, first: int, last: int, top: int, bottom: int) -> None:

@@ -133,3 +133,14 @@ def test_memory_is_taken_by_what_is_written_to_and_given_back():
     assert (held.planes(32, 64) == 1).all()
     assert not held.planes(64, 96).any()
     held.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is read from /proc")
+@pytest.mark.parametrize("step", [1, 12])
+def test_a_move_does_not_bring_a_scratch_file_into_memory(tmp_path, step):
+    held = RollingPlanes(2, 16, 1024, 1024, dtype=torch.half, device=CPU, scratch=tmp_path / "planes.sums")
+    before = resident_memory()
+    held.move_to(step)
+    # All of it are 64 MB, a plane 4.
+    assert resident_memory() - before < 16 * 2**20
+    held.close()
