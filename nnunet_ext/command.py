@@ -59,6 +59,15 @@ def run_command(
         return 130
 
 
+def exit_with(prog: str, work: Callable[[], int | None]) -> None:
+    """Run a program that is started as a module, and exit with its status: 1, and one line, after an error of ours."""
+    try:
+        sys.exit(work() or 0)
+    except NnunetExtError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
 def add_prediction_flags(parser: argparse.ArgumentParser, predictions: str, output: str) -> None:
     """Declare ``-i``, ``-o`` and ``--dataset``, which everything has that takes predictions back.
 

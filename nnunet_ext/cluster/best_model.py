@@ -6,11 +6,14 @@ Run by tasks of a pipeline: ``python -m nnunet_ext.cluster.best_model choose|pre
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_ext.errors import InputError, NnunetExtError
+from nnunet_ext.command import exit_with
+from nnunet_ext.errors import InputError
 from nnunet_ext.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -72,10 +75,9 @@ def choose(
 
 def _main(argv: Sequence[str]) -> int:
     if argv[:1] == ["predict"]:
-        from nnunet_ext.cli import main
-
         best = read_json(Path(argv[1]))
-        return main(["predict", "-m", best["model"], "-f", *best["folds"], *argv[2:]])
+        # In place of this process, so that signals and exit status are those of the command.
+        os.execvp("nnunet_ext", ["nnunet_ext", "predict", "-m", best["model"], "-f", *best["folds"], *argv[2:]])
     parser = argparse.ArgumentParser(prog="nnunet_ext.cluster.best_model")
     parser.add_argument("choose", choices=["choose"])
     parser.add_argument("output", type=Path)
@@ -92,8 +94,4 @@ def _main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(_main(sys.argv[1:]))
-    except NnunetExtError as found:
-        print(f"nnunet_ext.cluster.best_model: error: {found}", file=sys.stderr)
-        sys.exit(1)
+    exit_with("nnunet_ext.cluster.best_model", partial(_main, sys.argv[1:]))

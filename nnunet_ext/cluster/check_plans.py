@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from nnunet_ext.cluster.dataset import find_dataset, read_configurations
-from nnunet_ext.errors import InputError, NnunetExtError
+from nnunet_ext.command import exit_with
+from nnunet_ext.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +33,4 @@ def check_plans(dataset: str, plans: str, configurations: Sequence[str]) -> None
 
 
 if __name__ == "__main__":
-    try:
-        check_plans(sys.argv[1], sys.argv[2], sys.argv[3:])
-    except NnunetExtError as found:
-        print(f"nnunet_ext.cluster.check_plans: error: {found}", file=sys.stderr)
-        sys.exit(1)
+    exit_with("nnunet_ext.cluster.check_plans", lambda: check_plans(sys.argv[1], sys.argv[2], sys.argv[3:]))

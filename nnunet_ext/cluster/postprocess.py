@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from nnunet_ext.errors import NnunetExtError
+from nnunet_ext.command import exit_with
 from nnunet_ext.files import read_json, write_json
 
 
@@ -36,8 +35,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(_main())
-    except NnunetExtError as found:
-        print(f"nnunet_ext.cluster.postprocess: error: {found}", file=sys.stderr)
-        sys.exit(1)
+    exit_with("nnunet_ext.cluster.postprocess", _main)

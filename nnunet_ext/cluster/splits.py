@@ -11,7 +11,8 @@ import sys
 from contextlib import suppress
 
 from nnunet_ext.cluster.dataset import SPLITS, find_dataset, read_configurations
-from nnunet_ext.errors import InputError, NnunetExtError, OutputExistsError
+from nnunet_ext.command import exit_with
+from nnunet_ext.errors import InputError, OutputExistsError
 from nnunet_ext.files import write_json
 
 _FOLDS = 5
@@ -56,8 +57,4 @@ def write_splits(dataset: str, plans: str, configuration: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        write_splits(*sys.argv[1:])
-    except NnunetExtError as error:
-        print(f"nnunet_ext.cluster.splits: error: {error}", file=sys.stderr)
-        sys.exit(1)
+    exit_with("nnunet_ext.cluster.splits", lambda: write_splits(*sys.argv[1:]))

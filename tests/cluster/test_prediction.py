@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +18,6 @@ from nnunet_ext.cluster.prediction import Prediction, check_prediction, predicti
 from nnunet_ext.cluster.training import Training
 from nnunet_ext.errors import BadCasesError, InputError, OutputExistsError
 from tests.cluster.builders import toy_dataset
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLANS = {
     "2d": {"data_identifier": "p_2d"},
@@ -224,3 +224,24 @@ def test_an_ensemble_or_a_broken_file_is_refused(tmp_path):
         choose(information(tmp_path, best_model_or_ensemble={"selected_model_or_models": [{}, {}]}), *names)
     with pytest.raises(InputError, match="not what nnUNetv2_find_best_configuration writes"):
         choose(information(tmp_path, considered_models=None), *names)
+
+
+def test_the_best_model_is_predicted_with_by_the_command_itself(tmp_path):
+    best = tmp_path / "best_model.json"
+    best.write_text(json.dumps({"model": str(tmp_path / "no_model"), "folds": ["0", "1"]}))
+    words = [sys.executable, "-m", "nnunet_ext.cluster.best_model", "predict", str(best), "-i", "images", "-o", "out"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        words, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "nnunet_ext predict: error:" in done.stderr
+
+
+def test_a_program_of_a_task_ends_with_one_line_and_1(tmp_path):
+    words = [sys.executable, "-m", "nnunet_ext.cluster.best_model", "choose", "best.json", "missing.json"]
+    words += ["-tr", "T", "-p", "P", "-c", "2d", "-f", "0"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("nnunet_ext.cluster.best_model: error: missing.json")
+    assert len(done.stderr.splitlines()) == 1
