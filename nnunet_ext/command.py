@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,20 +44,39 @@ def run_command(
     Returns
     -------
     int
-        Exit status: 0 on success, 1 after an error of this package, 130 after an interrupt. Wrong usage exits
-        with 2, as always with argparse.
+        Exit status: 0 on success, 1 after an error of this package, 130 after an interrupt, 141 if nobody reads on
+        what it prints (``| head``). Wrong usage exits with 2, as always with argparse.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=_HelpWithDefaults)
     add_arguments(parser)
     args = parser.parse_args(argv)
     try:
-        return run(args) or 0
+        status = run(args) or 0
+        sys.stdout.flush()
     except NnunetExtError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _nobody_reads_on():
+            raise
+        return 141
+    return status
+
+
+def _nobody_reads_on() -> bool:
+    """Return whether standard output is a pipe that its reader closed; if so, what is left of it goes nowhere."""
+    if not hasattr(select, "poll"):
+        return False
+    waiting = select.poll()
+    waiting.register(sys.stdout.fileno(), select.POLLOUT)
+    closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
+    if closed:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return closed
 
 
 def exit_with(prog: str, work: Callable[[], int | None]) -> None:

@@ -66,8 +66,9 @@ def run_jobs(
                     bar.update()
             except BrokenProcessPool as error:
                 message = (
-                    f"{description}: a worker process was ended by the system, most likely because memory ran out. "
-                    f"Use fewer processes than {processes} (-np)."
+                    f"{description}: a worker process was ended by the system, most likely because memory ran out: use "
+                    f"fewer processes than {processes} (-np). In a script of your own that prints a RuntimeError about "
+                    "bootstrapping above, what starts it must stand below: if __name__ == '__main__':"
                 )
                 raise WorkerEndedError(message) from error
             except BaseException:

@@ -44,12 +44,15 @@ class MergedAnnotations:
         Voxels to which the two gave different classes, by case.
     agreement
         Rows of ``agreement.csv`` over all cases.
+    alone
+        Those of ``cases`` that one annotator has and the other lacks; they are in no table.
     """
 
     folder: Path
     cases: list[str]
     conflicts: dict[str, int]
     agreement: list[Agreement]
+    alone: list[str]
 
 
 @dataclass
@@ -69,6 +72,7 @@ def merge_annotations(
     *,
     on_conflict: str = ERROR,
     classes: Path | None = None,
+    missing_ok: bool = False,
     overwrite: bool = False,
 ) -> MergedAnnotations:
     """Put two annotations of the same scans together; where one annotator marked nothing, the other's mark stands.
@@ -84,6 +88,8 @@ def merge_annotations(
         larger id.
     classes
         Class file, for names and colours; ids that it does not have are an error then.
+    missing_ok
+        Whether an annotation that the other annotator lacks is taken as it is; otherwise it is an error.
     overwrite
         Whether existing files may be replaced.
 
@@ -99,8 +105,9 @@ def merge_annotations(
         message = f"--on-conflict: expected one of {', '.join(RULES)}, found '{on_conflict}'"
         raise InputError(message)
     entries = annotation_classes(read_class_table(classes)) if classes else []
-    files = _pairs(first, second)
-    targets = {case: output / f"{case}{_ending(one)}" for case, (one, _) in files.items()}
+    files, alone = _pairs(first, second, missing_ok=missing_ok)
+    leading = {case: one for case, (one, _) in files.items()} | alone
+    targets = {case: output / f"{case}{_ending(path)}" for case, path in sorted(leading.items())}
     tables = [output / "agreement.csv", output / "confusion.csv"]
     refuse_existing([*targets.values(), *tables], overwrite=overwrite)
     largest = entries[-1].id if entries else LARGEST_ID
@@ -113,19 +120,26 @@ def merge_annotations(
             problems += error.problems
         except NnunetExtError as error:
             problems.append(str(error))
+    for path in alone.values():
+        try:
+            _check(path, largest)
+        except NnunetExtError as error:
+            problems.append(str(error))
     if on_conflict == ERROR:
         problems += [_conflict_text(case, found) for case, found in compared.items() if found.conflicts]
     if problems:
         raise BadCasesError(problems)
     for case, found in compared.items():
         _write(found, targets[case], on_conflict, entries, overwrite=overwrite)
+    for case, path in alone.items():
+        _write_alone(path, targets[case], entries, overwrite=overwrite)
     confusions = {case: found.confusion for case, found in compared.items()}
     confusions[ALL] = np.sum([found.confusion for found in compared.values()], axis=0)
     names = {entry.id: entry.name for entry in entries}
     _write_agreement(tables[0], confusions, names)
     _write_confusion(tables[1], confusions)
     conflicts = {case: sum(found.conflicts.values()) for case, found in compared.items()}
-    return MergedAnnotations(output, list(compared), conflicts, agreements(confusions[ALL]))
+    return MergedAnnotations(output, list(targets), conflicts, agreements(confusions[ALL]), sorted(alone))
 
 
 def merge_labels(first: NDArray[np.uint8], second: NDArray[np.uint8], on_conflict: str) -> NDArray[np.uint8]:
@@ -136,21 +150,32 @@ def merge_labels(first: NDArray[np.uint8], second: NDArray[np.uint8], on_conflic
     return np.where(leading != 0, leading, other)
 
 
-def _pairs(first: Path, second: Path) -> dict[str, tuple[Path, Path]]:
+def _pairs(first: Path, second: Path, *, missing_ok: bool) -> tuple[dict[str, tuple[Path, Path]], dict[str, Path]]:
+    """Return the files of cases that both annotators have, and of those that only one has."""
     if first.is_file() and second.is_file():
-        return {volume_name(first): (first, second)}
+        return {volume_name(first): (first, second)}, {}
     found = [{volume_name(path): path for path in find_volumes(folder)} for folder in (first, second)]
     if not found[0] or not found[1]:
         message = f"{first if not found[0] else second}: no annotation found"
         raise InputError(message)
-    problems = [
-        f"{mine[case]}: no annotation '{case}' of the other annotator, who has {listed(theirs)}"
-        for mine, theirs in (found, found[::-1])
-        for case in sorted(mine.keys() - theirs.keys())
-    ]
-    if problems:
+    one, other = found
+    alone = {
+        case: path for mine, theirs in ((one, other), (other, one)) for case, path in mine.items() if case not in theirs
+    }
+    both = {case: (one[case], other[case]) for case in one if case in other}
+    if alone and not missing_ok:
+        problems = [
+            f"{path}: no annotation '{case}' of the other annotator, who has {listed(other if case in one else one)}; "
+            "--missing-ok takes it as it is"
+            for case, path in sorted(alone.items())
+        ]
         raise BadCasesError(problems)
-    return {case: (found[0][case], found[1][case]) for case in found[0]}
+    if not both:
+        message = (
+            f"{first}, {second}: no annotation of the same name in both, expected at least one; found {listed(alone)}"
+        )
+        raise InputError(message)
+    return both, alone
 
 
 def _ending(path: Path) -> str:
@@ -174,11 +199,15 @@ def _compare(first: Path, second: Path, largest: int) -> _Comparison:
 
 
 def _slabs(one: Volume, other: Volume, largest: int) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]]:
-    depth, height, width = one.shape
+    for start, stop in _steps(one):
+        yield start, _ids(one, start, stop, largest), _ids(other, start, stop, largest)
+
+
+def _steps(volume: Volume) -> Iterator[tuple[int, int]]:
+    depth, height, width = volume.shape
     step = max(1, _SLAB_VOXELS // (height * width))
     for start in range(0, depth, step):
-        stop = min(depth, start + step)
-        yield start, _ids(one, start, stop, largest), _ids(other, start, stop, largest)
+        yield start, min(depth, start + step)
 
 
 def _ids(volume: Volume, start: int, stop: int, largest: int) -> NDArray[np.uint8]:
@@ -188,6 +217,12 @@ def _ids(volume: Volume, start: int, stop: int, largest: int) -> NDArray[np.uint
         message = f"{volume.path}: values {listed(map(str, unknown.tolist()))}, expected ids 0 to {largest}"
         raise InputError(message)
     return slab.astype(np.uint8)
+
+
+def _check(path: Path, largest: int) -> None:
+    with open_volume(path) as volume:
+        for start, stop in _steps(volume):
+            _ids(volume, start, stop, largest)
 
 
 def _conflict_text(case: str, found: _Comparison) -> str:
@@ -211,6 +246,12 @@ def _write(found: _Comparison, target: Path, rule: str, entries: list[Annotation
     ):
         for _, mine, theirs in _slabs(one, other, LARGEST_ID):
             writer.write(merge_labels(mine, theirs, rule))
+
+
+def _write_alone(path: Path, target: Path, entries: list[AnnotationClass], *, overwrite: bool) -> None:
+    with open_volume(path) as volume, create_annotation(target, volume, entries, overwrite=overwrite) as writer:
+        for start, stop in _steps(volume):
+            writer.write(_ids(volume, start, stop, LARGEST_ID))
 
 
 def _write_agreement(path: Path, confusions: dict[str, NDArray[np.int64]], names: dict[int, str]) -> None:

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is taken where both annotated a voxel differently; max: the larger id",
     )
     add("-c", dest="classes", type=Path, metavar="CLASSES.json", help="class file, for names and colours")
+    add("--missing-ok", action="store_true", help="take annotations that only one of the two has as they are")
     add("--overwrite", action="store_true", help="replace files that are there")
 
 
@@ -43,8 +44,11 @@ def run(args: argparse.Namespace) -> None:
         args.output,
         on_conflict=args.on_conflict,
         classes=args.classes,
+        missing_ok=args.missing_ok,
         overwrite=args.overwrite,
     )
+    if merged.alone:
+        print(f"Taken as they are, since only one annotator has them: {', '.join(merged.alone)}")
     overall = merged.agreement[0]
     kappa = "" if overall.kappa is None else f", Cohen's kappa {overall.kappa:.3f}"
     print(f"{merged.folder}: {len(merged.cases)} annotations, agreement.csv, confusion.csv")

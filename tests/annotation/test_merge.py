@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from nnunet_ext.annotation.agreement import agreements
 from nnunet_ext.annotation.merge import merge_annotations, merge_labels
 from nnunet_ext.cli import main
-from nnunet_ext.errors import BadCasesError, OutputExistsError
+from nnunet_ext.errors import BadCasesError, InputError, OutputExistsError
 from nnunet_ext.imageio import read_volume
 from tests.builders import class_file, write_tif
 
@@ -61,6 +61,37 @@ def test_other_shapes_values_and_missing_partners_are_errors(tmp_path):
     write_tif(first / "S10.tif", np.zeros((4, 5, 6), np.uint8))
     with pytest.raises(BadCasesError, match="no annotation 'S10'"):
         merge_annotations(first, second, tmp_path / "out")
+
+
+def test_samples_of_one_annotator_are_taken_as_they_are_if_asked(tmp_path, capsys):
+    first, second = two_annotators(tmp_path)
+    marks = np.zeros((3, 4, 5), np.uint8)
+    marks[1, 2] = 2
+    write_tif(second / "S0.tif", marks)
+    write_tif(first / "S2.tif", marks[:, ::-1])
+    merged = merge_annotations(first, second, tmp_path / "out", on_conflict="max", missing_ok=True)
+    assert (merged.cases, merged.alone) == (["S0", "S1", "S2"], ["S0", "S2"])
+    assert (read_volume(tmp_path / "out" / "S0.tif")[0] == marks).all()
+    assert (read_volume(tmp_path / "out" / "S2.tif")[0] == marks[:, ::-1]).all()
+    # What has no partner is not part of the agreement.
+    with (tmp_path / "out" / "agreement.csv").open(newline="") as file:
+        assert {row["case"] for row in csv.DictReader(file)} == {"S1", "all"}
+    words = ["-i", str(first), str(second), "-o", str(tmp_path / "again"), "--on-conflict", "max"]
+    assert main(["merge_annotations", *words, "--missing-ok"]) == 0
+    assert "only one annotator has them: S0, S2" in capsys.readouterr().out
+    assert main(["merge_annotations", *words, "--overwrite"]) == 1
+    assert "--missing-ok" in capsys.readouterr().err
+
+
+def test_samples_of_one_annotator_are_looked_at_before_anything_is_written(tmp_path):
+    first, second = two_annotators(tmp_path)
+    write_tif(second / "S0.tif", np.full((3, 4, 5), 300, np.uint16))
+    with pytest.raises(BadCasesError, match=r"S0\.tif: values 300"):
+        merge_annotations(first, second, tmp_path / "out", on_conflict="max", missing_ok=True)
+    assert not (tmp_path / "out").exists()
+    (second / "S1.tif").unlink()
+    with pytest.raises(InputError, match="same name in both"):
+        merge_annotations(first, second, tmp_path / "out", missing_ok=True)
 
 
 def test_files_that_are_there_are_not_replaced_unasked(tmp_path):

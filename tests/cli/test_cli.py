@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_ext.cli import VERBS, Verb, main
+from nnunet_ext.command import run_command
 from tests.builders import ROOT, fake_package
 
 COMMANDS = [
@@ -50,6 +52,25 @@ def test_errors_of_the_package_become_one_message_and_exit_status_1(capsys, tmp_
     assert error.startswith("nnunet_ext export soil_ct: error: ")
     assert "dataset.json" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_enough_ends_a_command_without_a_traceback(unbuffered):
+    words = [str(Path(sys.executable).with_name("nnunet_ext")), "trainer_path"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process.stdout.close()
+    with process.stderr:
+        error = process.stderr.read()
+    assert (process.wait(timeout=120), error) == (141, "")
+
+
+def test_a_broken_pipe_to_something_else_is_not_hidden():
+    def run(args):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_command("x", "y", lambda parser: None, run, [])
 
 
 def test_trainer_path_is_a_folder_with_python_files(capsys):
