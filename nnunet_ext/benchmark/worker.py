@@ -186,7 +186,7 @@ def _synchronizer(device: Any) -> Callable[[], object]:
 def _peak_memory(device: Any) -> dict[str, int]:
     import torch
 
-    from nnunet_ext.inference.memory import peak_memory
+    from nnunet_ext.machine_memory import peak_memory
 
     found = {"process": peak_memory()}
     if device.type == "cuda":

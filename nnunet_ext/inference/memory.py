@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.inference.planes import BLOCK_BYTES
 from nnunet_ext.inference.rolling import PAGES_CAN_BE_GIVEN_BACK
 from nnunet_ext.inference.sliding import Layout
+from nnunet_ext.machine_memory import free_memory, memory_limits, peak_memory, resident_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy as np
     import torch
@@ -27,7 +27,6 @@ _SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)\s*(?:([KMGT])I?)?B?")
 _SHARE = 0.8
 _CLOSING_BYTES = 16 * 2**20
 _SLICES = 16
-_GUESSED = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,8 @@ def parse_memory(text: str) -> int:
 
 def default_memory() -> int:
     """Return four fifths of the memory that is free now and that this process may use."""
-    held = resident_memory()
-    limits = [int(_SHARE * _free_memory()) + held]
-    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        try:
-            limits.append(int(_SHARE * int(path.read_text())))
-        except (OSError, ValueError):
-            continue
-    return min(limits)
+    limits = [free_memory() + resident_memory() / _SHARE, *memory_limits()]
+    return int(_SHARE * min(limits))
 
 
 def choose_layout(
@@ -200,35 +193,6 @@ def free_device_memory(device: torch.device) -> int:
     import torch
 
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
-
-
-def resident_memory() -> int:
-    """Return the bytes of memory that this process holds now."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return peak_memory()
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def peak_memory() -> int:
-    """Return the most bytes of memory that this process has held; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return _GUESSED
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
 def _gb(size: int) -> str:

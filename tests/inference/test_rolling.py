@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_ext.errors import OutputError
-from nnunet_ext.inference.memory import resident_memory
 from nnunet_ext.inference.rolling import RollingPlanes
+from nnunet_ext.machine_memory import resident_memory
 from tests.inference.full_disk import no_space
 
 if TYPE_CHECKING:

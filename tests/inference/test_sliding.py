@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nnunet_ext.inference import rolling
-from nnunet_ext.inference.memory import resident_memory
 from nnunet_ext.inference.model import find_trained_model, load_predictor
 from nnunet_ext.inference.sliding import Layout, SlidingWindow
 from nnunet_ext.inference.tile_grid import tile_grid
+from nnunet_ext.machine_memory import resident_memory
 from tests.inference.trained_model import write_trained_model
 
 if TYPE_CHECKING:
