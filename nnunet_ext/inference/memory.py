@@ -149,8 +149,9 @@ def choose_layout(
     in_memory = Demand(process, network, window + held, work, 0)
     if in_memory.total <= available:
         return Layout(depth, closing, stored=kept), in_memory
-    strip = (grid.patch[1] * width) / plane
-    held = int((window + depth * per_plane) * strip) + per_plane
+    # Lines of one window's height, and sums of one fold; where they are closed, those count as work.
+    strip = grid.patch[1] / height
+    held = int((window + depth * logits * 2) * strip)
     on_disk = Demand(process, network, held, work, window + depth * per_plane)
     if on_disk.total > available:
         message = (

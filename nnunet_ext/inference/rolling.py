@@ -1,17 +1,14 @@
-"""A stack of planes that moves through a volume: what is behind it is given up, what comes next starts as zeros."""
+"""Planes in memory that move through a volume."""
 
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 from typing import TYPE_CHECKING
 
-from nnunet_ext.inference.disk import clear_disk_errors
+from nnunet_ext.inference.held_planes import HeldPlanes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
 
@@ -19,8 +16,8 @@ PAGES_CAN_BE_GIVEN_BACK = sys.platform == "linux" and hasattr(mmap, "MADV_DONTNE
 """Whether private pages that are given back are zeros afterwards; other systems do not promise it."""
 
 
-class RollingPlanes:
-    """Planes ``start`` to ``start + depth`` of a volume with several channels, in memory or in a scratch file.
+class RollingPlanes(HeldPlanes):
+    """Planes in the memory of a processor or of a GPU.
 
     Parameters
     ----------
@@ -29,15 +26,12 @@ class RollingPlanes:
     dtype
         Type of the numbers.
     device
-        Where they are; a scratch file serves the processor only.
-    scratch
-        Name of a file to hold them, for machines with more disk than memory; default: memory. The file is removed
-        on ``close``.
+        Where they are.
+    start
+        First plane that is held.
 
     Attributes
     ----------
-    start
-        First plane that is held.
     values
         Tensor (channels, depth, height, width); its plane 0 is plane ``start`` of the volume.
     """
@@ -51,76 +45,51 @@ class RollingPlanes:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        scratch: Path | None = None,
+        start: int = 0,
     ) -> None:
         import torch
 
-        self.start = 0
+        super().__init__(channels, depth, height, width, start=start)
         self._map: mmap.mmap | None = None
-        self._scratch = scratch
-        shape = (channels, depth, height, width)
-        size = torch.zeros(0, dtype=dtype).itemsize * channels * depth * height * width
-        if scratch is not None:
-            self._map = _mapped(scratch, size)
-        elif device.type == "cpu" and PAGES_CAN_BE_GIVEN_BACK:
-            self._map = _private(size)
-        if self._map is None:
-            self.values = torch.zeros(shape, dtype=dtype, device=device)
+        if device.type == "cpu" and PAGES_CAN_BE_GIVEN_BACK:
+            self._map = _private(torch.zeros(0, dtype=dtype).itemsize * channels * depth * height * width)
+            self.values = torch.frombuffer(self._map, dtype=dtype).view(self.shape)
         else:
-            self.values = torch.frombuffer(self._map, dtype=dtype).view(shape)
+            self.values = torch.zeros(self.shape, dtype=dtype, device=device)
 
-    @property
-    def depth(self) -> int:
-        """Number of planes that are held."""
-        return int(self.values.shape[1])
+    def close(self) -> None:
+        """Give up all planes."""
+        del self.values
+        self._map = None
 
-    def planes(self, first: int, last: int) -> torch.Tensor:
-        """Return a view of the planes ``first`` to ``last`` (exclusive) of the volume."""
-        if not self.start <= first <= last <= self.start + self.depth:
-            message = f"planes {first} to {last} asked for, held are {self.start} to {self.start + self.depth}"
-            raise IndexError(message)
-        return self.values[:, first - self.start : last - self.start]
+    def _read(self, first: int, last: int, top: int, bottom: int) -> torch.Tensor:
+        return self.values[:, first - self.start : last - self.start, top:bottom]
 
-    def move_to(self, start: int) -> None:
-        """Give up the planes before ``start``; the new ones at the end are zeros."""
-        step = start - self.start
-        if step < 0:
-            message = f"cannot move back from plane {self.start} to {start}"
-            raise IndexError(message)
-        if step == 0:
-            return
+    def _keep(self, values: torch.Tensor, first: int, top: int) -> None:
+        """Do nothing: what is read is a view."""
+
+    def _move(self, step: int) -> None:
+        height = self.values.shape[2]
         kept = max(0, self.depth - step)
         # Plane by plane: source and target of one copy of them all would overlap.
         for plane in range(kept):
             self.values[:, plane].copy_(self.values[:, plane + step])
             if plane + step >= kept:
-                self._clear(plane + step, plane + step + 1, 0, self.values.shape[2])
-            # Else all planes of a scratch file would be in memory at the end.
-            self.relax()
-        for plane in range(kept, min(self.depth, max(step, kept))):
-            self._clear(plane, plane + 1, 0, self.values.shape[2])
-            self.relax()
-        self.start = start
+                self._clear(plane + step, plane + step + 1, 0, height)
+        self._clear(kept, min(self.depth, max(step, kept)), 0, height)
 
-    def clear(self, first: int, last: int, top: int, bottom: int) -> None:
-        """Set rows ``top`` to ``bottom`` of the planes ``first`` to ``last`` (exclusive) to zero.
+    def _give_up(self, first: int, last: int, top: int, bottom: int) -> None:
+        self._clear(first - self.start, last - self.start, top, bottom)
+
+    def _clear(self, first: int, last: int, top: int, bottom: int) -> None:
+        """Set lines to zero, with planes counted from the first one that is held.
 
         On Linux their memory goes back to the system until they are written to again.
         """
-        self.planes(first, last)  # an error if they are not held
-        self._clear(first - self.start, last - self.start, top, bottom)
-
-    def relax(self) -> None:
-        """Let the system take the memory of a scratch file back; its content stays."""
-        if self._map is not None and self._scratch is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-    def _clear(self, first: int, last: int, top: int, bottom: int) -> None:
-        """Do what ``clear`` does, with planes counted from the first one that is held."""
-        if self._map is None or self._scratch is not None:
+        if self._map is None:
             self.values[:, first:last, top:bottom].zero_()
             return
-        channels, depth, height, width = self.values.shape
+        channels, depth, height, width = self.shape
         line = width * self.values.element_size()
         for channel in range(channels):
             if (top, bottom) == (0, height):
@@ -130,13 +99,6 @@ class RollingPlanes:
             for plane in range(first, last):
                 begin = (channel * depth + plane) * height * line
                 _give_back(self._map, begin + top * line, begin + bottom * line)
-
-    def close(self) -> None:
-        """Give up all planes and remove the scratch file."""
-        del self.values
-        self._map = None
-        if self._scratch is not None:
-            self._scratch.unlink(missing_ok=True)
 
 
 def _private(size: int) -> mmap.mmap:
@@ -158,13 +120,3 @@ def _give_back(memory: mmap.mmap, begin: int, end: int) -> None:
     memory[begin:first] = bytes(first - begin)
     memory.madvise(mmap.MADV_DONTNEED, first, last - first)
     memory[last:end] = bytes(end - last)
-
-
-def _mapped(path: Path, size: int) -> mmap.mmap:
-    """Map a new file of zeros; its disk space is reserved, as a full disk would end the process later."""
-    with clear_disk_errors(path, size), path.open("w+b") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
-        return mmap.mmap(file.fileno(), size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.inference.rolling import RollingPlanes
+from nnunet_ext.inference.scratch_planes import ScratchPlanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from nnunet_ext.inference.held_planes import HeldPlanes
     from nnunet_ext.inference.planes import NetworkPlanes
     from nnunet_ext.inference.tile_grid import TileGrid
 
@@ -147,17 +149,17 @@ class SlidingWindow:
             for held in (window, *sums):
                 held.close()
 
-    def _allocate(self, start: int) -> tuple[RollingPlanes, list[RollingPlanes]]:
+    def _allocate(self, start: int) -> tuple[HeldPlanes, list[HeldPlanes]]:
         import torch
 
         scratch = self._layout.scratch
         _, height, width = self._grid.padded
 
-        def planes(name: str, channels: int, depth: int, dtype: torch.dtype, place: torch.device) -> RollingPlanes:
-            file = None if scratch is None else scratch / f"{name}.sums"
-            held = RollingPlanes(channels, depth, height, width, dtype=dtype, device=place, scratch=file)
-            held.start = start
-            return held
+        def planes(name: str, channels: int, depth: int, dtype: torch.dtype, place: torch.device) -> HeldPlanes:
+            size = (channels, depth, height, width)
+            if scratch is None:
+                return RollingPlanes(*size, dtype=dtype, device=place, start=start)
+            return ScratchPlanes(*size, dtype=dtype, path=scratch / f"{name}.sums", start=start)
 
         processor = torch.device("cpu")
         # What is kept as stored is only moved; torch knows few unsigned types.
@@ -174,8 +176,8 @@ class SlidingWindow:
         row: int,
         following: int,
         finished: tuple[int, int],
-        window: RollingPlanes,
-        sums: list[RollingPlanes],
+        window: HeldPlanes,
+        sums: list[HeldPlanes],
         progress: Callable[[int], object],
         decode: Callable[[NDArray[np.float16]], NDArray[Any]],
     ) -> NDArray[Any] | None:
@@ -190,14 +192,14 @@ class SlidingWindow:
             if low < high:
                 labels = self._decode_lines(labels, sums, (low, high), (top, bottom), decode)
             for held in sums:
-                held.clear(row, max(row, high), top, bottom)
-            window.clear(row, min(following, row + self._grid.patch[0]), top, bottom)
+                held.give_up(row, max(row, high), top, bottom)
+            window.give_up(row, min(following, row + self._grid.patch[0]), top, bottom)
         return labels
 
     def _decode_lines(
         self,
         labels: NDArray[Any] | None,
-        sums: list[RollingPlanes],
+        sums: list[HeldPlanes],
         planes: tuple[int, int],
         lines: tuple[int, int],
         decode: Callable[[NDArray[np.float16]], NDArray[Any]],
@@ -223,8 +225,8 @@ class SlidingWindow:
         row: int,
         tops: tuple[int, ...],
         fold: int,
-        window: RollingPlanes,
-        sums: list[RollingPlanes],
+        window: HeldPlanes,
+        sums: list[HeldPlanes],
         progress: Callable[[int], object],
     ) -> None:
         """Add the windows of one fold at one start along the first axis and some along the second."""
@@ -234,22 +236,21 @@ class SlidingWindow:
         if self._folds > 1:
             _load_weights(predictor, fold)
         weights = self._gaussian()
-        image = window.planes(row, row + depth)
-        target = sums[fold].planes(row, row + depth)
         mixed = torch.autocast("cuda") if predictor.device.type == "cuda" else nullcontext()
         # Only here, as a generator's consumer would be in inference mode as well.
         with torch.inference_mode(), mixed:
             for top in tops:
-                for left in self._grid.starts[2]:
-                    tile = (slice(None), slice(None), slice(top, top + height), slice(left, left + width))
-                    patch = self._patch(image[tile])
-                    patch = (patch[:, 0] if self._flat else patch)[None].to(predictor.device)
-                    logits = predictor._internal_maybe_mirror_and_predict(patch)[0].to(self._place)
-                    logits *= weights
-                    target[tile] += logits[:, None] if self._flat else logits
-                    progress(1)
-                for held in (window, sums[fold]):
-                    held.relax()
+                strip = (row, row + depth, top, top + height)
+                image = window.read_lines(*strip)
+                with sums[fold].lines(*strip) as target:
+                    for left in self._grid.starts[2]:
+                        columns = slice(left, left + width)
+                        patch = self._patch(image[..., columns])
+                        patch = (patch[:, 0] if self._flat else patch)[None].to(predictor.device)
+                        logits = predictor._internal_maybe_mirror_and_predict(patch)[0].to(self._place)
+                        logits *= weights
+                        target[..., columns] += logits[:, None] if self._flat else logits
+                        progress(1)
 
     def _patch(self, held: torch.Tensor) -> torch.Tensor:
         """Return what the network looks at, in memory of its own."""
@@ -270,7 +271,7 @@ class SlidingWindow:
 
     def _close(
         self,
-        sums: list[RollingPlanes],
+        sums: list[HeldPlanes],
         first: int,
         last: int,
         decode: Callable[[NDArray[np.float16]], NDArray[Any]] | None,
@@ -283,22 +284,20 @@ class SlidingWindow:
             logits = self._mean(sums, start, stop, (top, top + self._grid.shape[1]))
             yield logits if decode is None else decode(logits)
 
-    def _mean(self, sums: list[RollingPlanes], start: int, stop: int, lines: tuple[int, int]) -> NDArray[np.float16]:
+    def _mean(self, sums: list[HeldPlanes], start: int, stop: int, lines: tuple[int, int]) -> NDArray[np.float16]:
         """Return the logits of finished planes, mean of the folds, without padding to the left and right."""
         import torch
 
         left, width = self._grid.padding[2], self._grid.shape[2]
         columns = slice(left, left + width)
-        inside = (slice(None), slice(None), slice(*lines), columns)
         weights = self._weights(start, stop, lines)[:, :, columns]
         mean = None
         for total in sums:
-            logits = torch.div(total.planes(start, stop)[inside], weights)
+            logits = torch.div(total.read_lines(start, stop, *lines)[..., columns], weights)
             if torch.isinf(logits).any():
                 message = "the network gives out numbers beyond half precision (65504), which cannot be summed"
                 raise InputError(message)
             mean = logits.cpu() if mean is None else mean.add_(logits.cpu())
-            total.relax()
         assert mean is not None
         if self._folds > 1:
             mean /= self._folds
@@ -338,7 +337,7 @@ class _Incoming:
     def __init__(
         self,
         source: NetworkPlanes,
-        window: RollingPlanes,
+        window: HeldPlanes,
         grid: TileGrid,
         rows: tuple[int, ...],
         stored: np.dtype[Any] | None,
@@ -364,12 +363,11 @@ class _Incoming:
         while self._next < end:
             block = next(self._blocks) if self._waiting is None else self._waiting
             count = min(block.shape[1], end - self._next)
-            target = self._window.planes(self._next, self._next + count)
-            rows, columns = (slice(before[axis], before[axis] + inner[axis]) for axis in (1, 2))
-            target[:, :, rows, columns] = _tensor(block[:, :count])
+            lines = (before[1], before[1] + inner[1])
+            with self._window.lines(self._next, self._next + count, *lines) as target:
+                target[..., before[2] : before[2] + inner[2]] = _tensor(block[:, :count])
             self._waiting = block[:, count:] if count < block.shape[1] else None
             self._next += count
-            self._window.relax()
 
 
 def _load_weights(predictor: Any, fold: int) -> None:

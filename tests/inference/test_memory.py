@@ -104,6 +104,8 @@ def test_sums_that_do_not_fit_go_to_scratch_files_and_need_less_memory():
     assert layout.depth == 64
     assert on_disk.total < in_memory.total
     assert on_disk.disk == in_memory.sums
+    # Lines of one window's height, of the image and of one fold.
+    assert on_disk.sums == int(64 * PLANE * 96 / 1000 * (2 * 4 + 3 * 2))
     assert "of scratch files" in str(on_disk)
 
 
