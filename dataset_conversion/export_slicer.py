@@ -151,7 +151,8 @@ def legend_of_dataset(content: Mapping[str, Any], source: Path) -> Legend:
     labels = content.get("labels")
     if not isinstance(labels, dict) or not all(type(value) is int for value in labels.values()):
         message = (
-            f"{source}: expected 'labels' from name to one whole number, found {labels!r}; regions have no way back"
+            f"{source}: expected 'labels' with one whole number per name, found {labels!r}; regions, which have lists "
+            "of numbers, cannot be exported as segments"
         )
         raise InputError(message)
     names = {value: name for name, value in labels.items() if name not in _NO_CLASS and value != 0}
@@ -168,7 +169,7 @@ def legend_of_dataset(content: Mapping[str, Any], source: Path) -> Legend:
 def check(path: Path, legend: Legend) -> list[str]:
     """Return what stands in the way of exporting one prediction."""
     if ending_of(path) not in ENDINGS:
-        return [f"{path}: holds no place in space, expected a prediction ending in {', '.join(ENDINGS)}"]
+        return [f"{path}: does not say where voxels lie in space, expected a prediction ending in {', '.join(ENDINGS)}"]
     known = {*legend.others, *legend.segments[0]}
     wrong: set[int] = set()
     try:

@@ -191,7 +191,7 @@ def _suspicion(checked: CheckedCase) -> str:
     if not count:
         return "is it an image?"
     path = checked.files.images[0]
-    return f"is it an image? {path} has only {count} different values: --image and --label look swapped"
+    return f"is it an image? {path} has only {count} different values: image and label map look swapped"
 
 
 def _fewer_values(checked: CheckedCase, limit: int) -> int:
@@ -232,6 +232,7 @@ def _with_hint(problem: str) -> str:
     if "dimensions (x, y, z" not in problem:
         return problem
     return (
-        f"{problem}; give each channel as a file of its own (--image once per channel). A task of the Medical "
-        "Segmentation Decathlon with 4D images is split by nnU-Net's own nnUNetv2_convert_MSD_dataset"
+        f"{problem}; give each channel as a file of its own (nnunet_ext convert nifti, --image once per channel). A "
+        "task of the Medical Segmentation Decathlon with 4D images is split by nnU-Net's own "
+        "nnUNetv2_convert_MSD_dataset"
     )

@@ -82,7 +82,7 @@ def find_nifti_cases(
     test, more = _test_cases({title: found[title] for title in test_titles}, patterns, similar)
     problems += more
     both = {files.case for files in train} & {files.case for files in test}
-    problems += [f"case '{case}' is found by --image and by --test-image, expected it once" for case in sorted(both)]
+    problems += [f"case '{case}' is a training case and a test case, expected one of the two" for case in sorted(both)]
     return [*train, *test], problems
 
 

@@ -1,4 +1,4 @@
-"""Predictions after rules: little of a class becomes another class."""
+"""Predictions after rules: a class with few voxels becomes another."""
 
 from __future__ import annotations
 

@@ -110,7 +110,11 @@ def check_scan(path: Path, spacing: Spacing | None, scheme: str, ending: str) ->
     try:
         with open_volume(path, spacing) as scan:
             if ending == ".tif" and not scan.geometry.is_straight:
-                return ScanCheck(f"{path}: the model works on TIFF files, which cannot hold this scan's direction")
+                return ScanCheck(
+                    f"{path}: its axes are rotated or mirrored (direction), which TIFF, the format of this model, "
+                    "cannot hold; save the scan with plain axes, or train on other files (nnunet_ext convert soil_ct "
+                    "--format nii.gz)"
+                )
             return ScanCheck("", scan_normalization(scan, scheme), scan.spacing_source)
     except NnunetExtError as error:
         return ScanCheck(str(error))

@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser, "folder with train and, if there is one, test")
     parser.add_argument("-d", dest="dataset_id", type=int, default=DATASET_ID, help="dataset id")
     parser.add_argument("-n", dest="name", default=NAME, help="dataset name")
+    parser.add_argument(
+        "--unlabelled-as-test", action="store_true", help="cases without label map are test cases, instead of an error"
+    )
     add_output(parser)
     add_writing_flags(parser, "a dataset of the same name")
 
@@ -37,6 +40,7 @@ def convert_segthor(
     *,
     dataset_id: int = DATASET_ID,
     name: str = NAME,
+    unlabelled_as_test: bool = False,
     output: Path | None = None,
     processes: int = 2,
     overwrite: bool = False,
@@ -53,6 +57,7 @@ def convert_segthor(
         name=name,
         channels=["CT"],
         classes=CLASSES,
+        unlabelled_as_test=unlabelled_as_test,
         output=output,
         processes=processes,
         overwrite=overwrite,

@@ -239,7 +239,7 @@ def _build(names: Mapping[str, Sequence[str]], drop: Sequence[str], source: str)
     dropped = frozenset(key_of(name) for name in drop)
     both = sorted(dropped & set(label_of))
     if both:
-        message = f"{source}: {_quoted(both)} stand for a class and are to be dropped, expected one of it"
+        message = f"{source}: {_quoted(both)} under 'classes' and under 'drop', expected only one of the two"
         raise InputError(message)
     return Classes(tuple(name.strip() for name in names), label_of, dropped)
 

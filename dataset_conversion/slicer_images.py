@@ -171,7 +171,7 @@ def grid_of_image(volume: Volume) -> Grid:
 
 def _refuse_segmentation(path: Path) -> None:
     if ending_of(path) not in ENDINGS:
-        message = f"{path}: holds no place in space, expected an image ending in {', '.join(ENDINGS)}"
+        message = f"{path}: does not say where voxels lie in space, expected an image ending in {', '.join(ENDINGS)}"
         raise UnsupportedFormatError(message)
     names = names_of_segments(path)
     if names:

@@ -114,7 +114,9 @@ def read_segments(path: Path) -> tuple[list[Segment], bool]:
         If segments are fractional, or slicerio is missing.
     """
     if ending_of(path) not in ENDINGS:
-        message = f"{path}: holds no place in space, expected a segmentation ending in {', '.join(ENDINGS)}"
+        message = (
+            f"{path}: does not say where voxels lie in space, expected a segmentation ending in {', '.join(ENDINGS)}"
+        )
         raise UnsupportedFormatError(message)
     keys = _header(path)
     if not _numbers(keys):

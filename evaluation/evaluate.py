@@ -288,14 +288,14 @@ def _check_numbers(
         message = "no predictions given"
         raise InputError(message)
     if surface not in ("voxel", "mesh"):
-        message = f"the surface mode is {surface!r}; expected voxel or mesh"
+        message = f"--surface {surface}: expected voxel or mesh"
         raise InputError(message)
-    for name, value in (("boundary distance", boundary_distance), ("penalty", penalty)):
+    for flag, value in (("--boundary-distance", boundary_distance), ("--penalty", penalty)):
         if value is not None and not 0 <= value < float("inf"):
-            message = f"the {name} is {value}; expected a number of mm from 0"
+            message = f"{flag} {value:g}: expected a number of mm from 0"
             raise InputError(message)
     if worst < 0:
-        message = f"the number of worst cases is {worst}; expected 0 or more"
+        message = f"--worst {worst}: expected 0 or more"
         raise InputError(message)
 
 

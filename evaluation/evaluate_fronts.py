@@ -249,26 +249,26 @@ def _check_options(
     if not predictions:
         message = "no predictions given"
         raise InputError(message)
-    for name, value, known in (("source", source, get_args(Source)), ("compat", compat, get_args(Compat))):
+    for flag, value, known in (("--from", source, get_args(Source)), ("--compat", compat, get_args(Compat))):
         if value is not None and value not in known:
-            message = f"the {name} is {value!r}; expected {' or '.join(known)}"
+            message = f"{flag} {value}: expected {' or '.join(known)}"
             raise InputError(message)
     if resolution is not None and not (math.isfinite(resolution) and resolution > 0):
-        message = f"the resolution is {resolution}; expected metres per pixel above 0"
+        message = f"--resolution {resolution}: expected metres per pixel above 0"
         raise InputError(message)
     if worst < 0:
-        message = f"the number of worst images is {worst}; expected 0 or more"
+        message = f"--worst {worst}: expected 0 or more"
         raise InputError(message)
 
 
 def _check_numbers(*, min_length: float, strait_width: int, bridged_gap: int) -> None:
-    for name, value in (
-        ("minimum length", min_length),
-        ("width of straits", strait_width),
-        ("bridged gap", bridged_gap),
+    for flag, value in (
+        ("--min-length", min_length),
+        ("--strait-width", strait_width),
+        ("--bridged-gap", bridged_gap),
     ):
         if not 0 <= value < math.inf:
-            message = f"the {name} is {value}; expected a number from 0"
+            message = f"{flag} {value}: expected a number from 0"
             raise InputError(message)
 
 

@@ -75,7 +75,7 @@ def read_grouping(text: str, cases: Iterable[str]) -> list[Grouping]:
     if table is not None:
         return [_by_table(Path(table["file"]), table["column"], cases)]
     if text.lower().endswith((".csv", ".tsv")):
-        message = f"{text}: which column? Give FILE:COLUMN, such as {text}:site"
+        message = f"--group-by {text}: which column? Give FILE:COLUMN, such as {text}:site"
         raise InputError(message)
     return _by_pattern(text, cases)
 
@@ -120,16 +120,19 @@ def _by_pattern(text: str, cases: Sequence[str]) -> list[Grouping]:
     try:
         pattern = re.compile(source)
     except re.error as error:
-        message = f"{source!r} is no regular expression: {error}"
+        message = f"--group-by: {source!r} is no regular expression: {error}"
         raise InputError(message) from error
     if given and pattern.groupindex:
-        message = f"{text!r}: the groupings are called {name} and {', '.join(pattern.groupindex)}; give either"
+        message = (
+            f"--group-by {text}: names the grouping twice, by {name}= and by the groups "
+            f"{', '.join(pattern.groupindex)} of the expression; leave one of them out"
+        )
         raise InputError(message)
     matches = {case: pattern.search(case) for case in cases}
     if cases and not any(matches.values()):
         message = (
-            f"{text!r} is no preset ({', '.join(PRESETS)}) and no FILE.csv:COLUMN, and as a regular expression it "
-            f"matches no case; the first case is {cases[0]!r}"
+            f"--group-by: {text!r} is no preset ({', '.join(PRESETS)}) and no FILE.csv:COLUMN, and as a regular "
+            f"expression it matches no case; the first case is {cases[0]!r}"
         )
         raise InputError(message)
     keys: dict[str, str | int] = {group: group for group in pattern.groupindex} or {name: min(1, pattern.groups)}

@@ -297,7 +297,9 @@ def _with_lines(chosen: LabelSet, lines: Sequence[str]) -> LabelSet:
 
 def _checked(label_set: LabelSet) -> LabelSet:
     if not label_set.classes:
-        message = f"{label_set.source}: no class but background; score it with --background"
+        message = (
+            f"{label_set.source}: no class but background, expected at least one; --labels 0 takes background itself"
+        )
         raise InputError(message)
     for scored in label_set.classes:
         if label_set.ignore in scored.values:

@@ -194,7 +194,7 @@ def _check_request(predictions: Mapping[str, Path], *, axis: str, slices: int, w
             raise InputError(message)
     for model in predictions if len(predictions) > 1 else ():
         if model in ("", ".", "..", TABLE) or "/" in model or os.sep in model:
-            message = f"model {model!r}: the pictures of each model are in a folder of its name, which this cannot be"
+            message = f"model {model!r}: no name for a folder, where its pictures go; rename it, as in -p NAME=FOLDER"
             raise InputError(message)
 
 

@@ -133,7 +133,10 @@ def surface_distances(
         raise InputError(message)
     if surface == "mesh":
         if ignored is not None and ignored.any():
-            message = "there is no mesh of masks with ignored voxels; measure these in surface mode voxel"
+            message = (
+                "mesh surfaces cannot leave out voxels, and the reference has some with the ignore label; give "
+                "--surface voxel"
+            )
             raise InputError(message)
         ignored = None
     pair = _crop(prediction, reference, spacing, planar=planar, ignored=ignored)

@@ -73,7 +73,10 @@ def read_models(
             try:
                 here = _folds_in(folder)
                 problems += [
-                    f"{folder}: fold {fold} of {model} is {found[fold]} already" for fold in here if fold in found
+                    f"{folder}: fold {fold} of model {model!r} is also in {found[fold]}, expected it once; give models "
+                    "different names, as in -i NAME=FOLDER"
+                    for fold in here
+                    if fold in found
                 ]
                 found |= here
             except InputError as error:

@@ -15,7 +15,15 @@ from nnunet_ext.annotation.classes import LARGEST_ID, annotation_classes
 from nnunet_ext.class_table import read_class_table
 from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, listed
 from nnunet_ext.files import refuse_existing, written_when_complete
-from nnunet_ext.imageio import STACK_ENDINGS, Volume, ending_of, find_volumes, open_volume, volume_name
+from nnunet_ext.imageio import (
+    STACK_ENDINGS,
+    SUPPORTED_ENDINGS,
+    Volume,
+    ending_of,
+    find_volumes,
+    open_volume,
+    volume_name,
+)
 from nnunet_ext.imageio.grid import grid_differences, grid_of
 
 if TYPE_CHECKING:
@@ -156,7 +164,8 @@ def _pairs(first: Path, second: Path, *, missing_ok: bool) -> tuple[dict[str, tu
         return {volume_name(first): (first, second)}, {}
     found = [{volume_name(path): path for path in find_volumes(folder)} for folder in (first, second)]
     if not found[0] or not found[1]:
-        message = f"{first if not found[0] else second}: no annotation found"
+        empty = first if not found[0] else second
+        message = f"{empty}: no annotation found, expected files ending in {', '.join(SUPPORTED_ENDINGS)}"
         raise InputError(message)
     one, other = found
     alone = {

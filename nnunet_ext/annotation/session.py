@@ -219,7 +219,9 @@ def open_session(
         If the annotation's folder cannot be written to.
     """
     if autosave <= 0 or keep < 1:
-        message = f"expected seconds above 0 between saves and 1 or more versions, found {autosave} and {keep}"
+        message = (
+            f"--autosave {autosave:g} --keep {keep}: expected more than 0 seconds between saves, 1 or more versions"
+        )
         raise InputError(message)
     entries = annotation_classes(read_class_table(classes))
     found = find_samples(images, annotations, [sample], image_suffix=image_suffix, annotation_suffix=annotation_suffix)[

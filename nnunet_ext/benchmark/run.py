@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -118,7 +119,9 @@ def _check_plans(dataset: str, plans: str, configuration: str, variables: Mappin
     pattern = f"Dataset{int(dataset):03d}_*" if str(dataset).isdigit() else str(dataset)
     folders = [path for path in root.glob(pattern) if path.is_dir()]
     if not folders:
-        message = f"{root}: no dataset {dataset} there; run nnUNetv2_plan_and_preprocess -d {dataset} first"
+        found = re.match(r"(?:Dataset)?(\d+)", str(dataset))
+        number = found[1] if found else "ID"
+        message = f"{root}: no dataset {dataset} there; run nnUNetv2_plan_and_preprocess -d {number} first"
         raise MissingInputError(message)
     path = folders[0] / f"{plans}.json"
     configurations = read_json(path).get("configurations", {})

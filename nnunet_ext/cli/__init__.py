@@ -23,7 +23,9 @@ class Verb:
 
 
 VERBS: dict[str, Verb | dict[str, Verb]] = {
-    "doctor": Verb("nnunet_ext.cli.doctor", "Show versions, paths, the seam to nnU-Net and all registered classes."),
+    "doctor": Verb(
+        "nnunet_ext.cli.doctor", "Show versions, paths, all registered classes and whether nnU-Net finds them."
+    ),
     "trainer_path": Verb("nnunet_ext.cli.trainer_path", "Print the folder for nnUNet_extTrainer."),
     "demo": Verb("nnunet_ext.cli.demo", "Run the soil workflow on a generated phantom, from tif stacks to scores."),
     "convert": {
@@ -52,7 +54,9 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "split": Verb("nnunet_ext.cli.split", "Large images to overlapping pieces for nnUNetv2_predict."),
     "merge": Verb("nnunet_ext.cli.merge", "Predicted pieces or parts of images to whole predictions."),
     "predict": Verb("nnunet_ext.cli.predict", "Predict volumes larger than memory, as nnUNetv2_predict would."),
-    "postprocess": Verb("nnunet_ext.cli.postprocess", "Predictions after rules: little of a class becomes another."),
+    "postprocess": Verb(
+        "nnunet_ext.cli.postprocess", "Change predictions by rules: a class with few voxels becomes another."
+    ),
     "evaluate": Verb("evaluation.evaluate", "Scores of predictions against labels, per case and class, and a report."),
     "evaluate_fronts": Verb("evaluation.evaluate_fronts", "Errors of calving fronts, per image and group of images."),
     "calving_front": Verb("nnunet_ext.cli.calving_front", "Calving fronts of images by a model: pictures and lines."),
@@ -94,7 +98,10 @@ def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], words: lis
         print(_usage(prog, verbs), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] not in verbs:
-        print(f"{prog}: error: unknown: '{words[0]}'\n{_usage(prog, verbs)}", file=sys.stderr)
+        print(
+            f"{prog}: error: no command '{words[0]}', expected one of those below\n{_usage(prog, verbs)}",
+            file=sys.stderr,
+        )
         return 2
     chosen, name = verbs[words[0]], f"{prog} {words[0]}"
     if isinstance(chosen, dict):

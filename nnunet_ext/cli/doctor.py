@@ -1,4 +1,4 @@
-"""Say whether this environment is in order: versions, variables, the seam, registered classes, GPU."""
+"""Say whether this environment is in order: versions, variables, the connection to nnU-Net, registered classes, GPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; the exit status is 1 if the seam is not active or a registered name is double."""
+    """Print the report; the exit status is 1 if the connection is not active or a registered name is double."""
     from nnunet_ext.plugins.health import double_names, plugin_problems, seam_problem, torchvision_problem
     from nnunet_ext.plugins.registry import GROUPS, registrations
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if rows:
             _section(f"Registered in {group}", rows)
     problem = seam_problem()
-    _section("Seam to nnU-Net", [("active", "yes" if problem is None else f"no: {problem}")])
+    _section("Connection to nnU-Net", [("active", "yes" if problem is None else f"no: {problem}")])
     doubles = double_names()
     for trouble in [*doubles, *plugin_problems(), *filter(None, [torchvision_problem()])]:
         print(f"\nWarning: {trouble}")

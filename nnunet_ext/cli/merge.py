@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--blend",
         action="store_true",
-        help="blend the probabilities of neighbours across the halo, in place of a hard border between cores; needs "
+        help="blend the probabilities of neighbouring pieces where they overlap, in place of a hard border; needs "
         "the .npz files of nnUNetv2_predict --save_probabilities",
     )
     add(

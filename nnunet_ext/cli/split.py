@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="model",
         type=Path,
         metavar="MODEL_FOLDER",
-        help="trained model: its patch and voxel size make the halo, its dataset the ending of the pieces; default: a "
+        help="trained model: its patch and voxel size say how far pieces overlap, its dataset their ending; default: a "
         "patch of 224 x 224 x 48 voxels (x, y, z) of the image itself, whatever their size",
     )
     add(

@@ -97,7 +97,11 @@ def run(args: argparse.Namespace) -> int:
     if scheduler != "local" and args.device == "cuda":
         without = [step.name for step in steps if step.kind in ("train", "predict") and not _gpus(site, step)]
         if without:
-            print(f"Note: -device cuda, and the site file asks for no GPU for {', '.join(without)}", file=sys.stderr)
+            print(
+                f"Note: -device cuda, but the site file asks for no GPU for {', '.join(without)}; add gpus = 1 to it, "
+                "or give -device cpu",
+                file=sys.stderr,
+            )
     return _say(send(folder, dry_run=args.dry_run, report=_print), dry_run=args.dry_run)
 
 
@@ -218,7 +222,8 @@ def _check_numbers(args: argparse.Namespace, site: Site) -> None:
     wanted = getattr(args, "num_gpus", 1)
     given = _gpus(site, Step("train", "train", ()))
     if wanted < 1 or (given and wanted > given):
-        problems.append(f"-num_gpus {wanted}: expected 1 to {given or 'as many as a job has'} (gpus of the site file)")
+        most = f"1 to {given}, as gpus in the site file says" if given else "1 or more"
+        problems.append(f"-num_gpus {wanted}: expected {most}")
     if problems:
         raise BadCasesError(problems)
 
@@ -252,7 +257,8 @@ def _same_submission(args: argparse.Namespace) -> Path:
         if read_plan(candidate).arguments == asked:
             return Path(candidate)
     message = (
-        f"--resume: no submission of just these arguments in {args.folder or root}; name it: submit --resume FOLDER"
+        f"--resume: no submission with exactly these arguments in {args.folder or root}; name its folder: nnunet_ext "
+        "submit --resume FOLDER"
     )
     raise InputError(message)
 
@@ -330,5 +336,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--after", nargs="+", default=[], metavar="JOBID", help="jobs of the scheduler that must succeed before")
     add("--dry-run", action="store_true", help="write plan and scripts, and say what would be submitted")
     add(
-        "--resume", action="store_true", help="submit what is not done of the newest submission of just these arguments"
+        "--resume",
+        action="store_true",
+        help="submit what is not done of the newest submission with exactly these arguments",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_ext.cluster.dataset import find_dataset, read_configurations
 from nnunet_ext.command import exit_with
-from nnunet_ext.errors import InputError
+from nnunet_ext.errors import InputError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,11 @@ def check_plans(dataset: str, plans: str, configurations: Sequence[str]) -> None
     known = read_configurations(found, plans)
     path = found.preprocessed / f"{plans}.json"
     if known is None:
-        message = f"{path}: the planner wrote no such plans; give the name that belongs to it (-p)"
+        others = {"dataset", "dataset_fingerprint", "splits_final"}
+        there = sorted({file.stem for file in found.preprocessed.glob("*.json")} - others)
+        message = (
+            f"{path}: the planner (-pl) wrote no such plans; give the name of its plans (-p), found: {listed(there)}"
+        )
         raise InputError(message)
     if missing := [name for name in configurations if name not in known]:
         message = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -117,7 +118,10 @@ def create_folder(folder: Path | None, root: Path | None, name: str) -> Path:
         try:
             made.mkdir(parents=True)
         except FileExistsError as error:
-            message = f"{made}: exists already; choose another folder (--folder), or go on with it (submit --resume)"
+            message = (
+                f"{made}: exists already; choose another folder (--folder), or go on with it (nnunet_ext submit "
+                f"--resume {shlex.quote(str(made))})"
+            )
             raise OutputExistsError(message) from error
     for part in ("scripts", "state", "logs/scheduler"):
         (made / part).mkdir(parents=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnunet_ext.cluster.graph import Command, Step, Task
-from nnunet_ext.errors import BadCasesError, NnunetExtError
-from nnunet_ext.files import refuse_existing
+from nnunet_ext.errors import BadCasesError, NnunetExtError, OutputExistsError, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +156,13 @@ def check_prediction(prediction: Prediction) -> None:
     if problems:
         raise BadCasesError(problems)
     folders = ("parts", "predictions", "postprocessed", "exported", "evaluation")
-    refuse_existing([prediction.output.absolute() / name for name in folders], overwrite=False)
+    there = [str(path) for name in folders if (path := prediction.output.absolute() / name).exists()]
+    if there:
+        message = (
+            f"output exists already: {listed(there)}. Choose another output (-o), remove it, or go on with the earlier "
+            "submission (nnunet_ext submit --resume)."
+        )
+        raise OutputExistsError(message)
 
 
 def _postprocessing_source(prediction: Prediction) -> list[str]:

@@ -192,7 +192,9 @@ def check_scheduler(site: Mapping[str, Any], scheduler: str) -> None:
     """Raise ``InputError`` if a site file is for another scheduler; ``local`` runs with any."""
     named = site.get("scheduler", scheduler)
     if scheduler not in ("local", named):
-        message = f"--scheduler {scheduler}: the site file is for {named}"
+        message = (
+            f"--site: the site file is for {named}, but the scheduler is {scheduler}; give a site file for {scheduler}"
+        )
         raise InputError(message)
 
 

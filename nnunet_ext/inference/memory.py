@@ -155,8 +155,8 @@ def choose_layout(
     on_disk = Demand(process, network, held, work, window + depth * per_plane)
     if on_disk.total > available:
         message = (
-            f"--memory: {_gb(available)} is too little. Expected {_gb(in_memory.total)}, or {_gb(on_disk.total)} with "
-            "sums in scratch files"
+            f"{_gb(available)} of memory is too little, expected {_gb(on_disk.total)}, or {_gb(in_memory.total)} to do "
+            "without scratch files; give more (--memory; default: four fifths of what is free), or end other programs"
         )
         raise InputError(message)
     return Layout(depth, closing, scratch, stored=kept), on_disk

@@ -164,7 +164,10 @@ def _cover_problems(folder: Path, found: list[tuple[Path, Part]]) -> list[str]:
     for path, part in found[1:]:
         different = [name for name in common if getattr(part, name) != getattr(first, name)]
         if different:
-            problems.append(f"{path}: foreign to {first_path.name}: differs in {', '.join(different)}")
+            problems.append(
+                f"{path}: does not belong with {first_path.name}, they differ in {', '.join(different)}; predict all "
+                "parts with the same image, model and flags"
+            )
     if problems:
         return problems
     by_number: defaultdict[int, list[Path]] = defaultdict(list)

@@ -138,7 +138,10 @@ class PlaneStore:
         different = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         if different:
             listed = "; ".join(f"{key} was {_shown(then.get(key))}, is {_shown(now.get(key))}" for key in different)
-            message = f"{path}: cannot go on with what is there, it was made of something else: {listed}"
+            message = (
+                f"{path}: cannot go on with it, it is of another image or other settings: {listed}; give the same, or "
+                "begin anew (--overwrite)"
+            )
             raise InputError(message)
         return int(state["closed"])
 

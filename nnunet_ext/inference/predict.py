@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = "predict_state"
 _RUN = "run.json"
+# What the user gave, by what stands in the file of a run.
+_FLAGS = {
+    "model": "model (-m, -chk)",
+    "folds": "folds (-f)",
+    "device": "device (-device)",
+    "step_size": "step size (-step_size)",
+    "mirroring": "mirroring (--disable_tta)",
+    "save_probabilities": "what is saved (--save-probabilities)",
+}
 
 
 @dataclass(frozen=True)
@@ -305,7 +314,7 @@ def _check_same(then: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     different = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
     if different:
         message = (
-            f"{run}: the unfinished run had another {', another '.join(different)}; give the same ones, or begin anew "
-            "(--overwrite)"
+            f"{run}: the unfinished run differs in {', '.join(_FLAGS.get(key, key) for key in different)}; give the "
+            "same, or begin anew (--overwrite)"
         )
         raise InputError(message)

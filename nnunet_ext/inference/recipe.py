@@ -120,9 +120,10 @@ def read_recipe(predictor: Any, folder: Path) -> Recipe:
         command that can do it. If something is missing in them.
     """
     try:
-        return _recipe(predictor, folder)
-    except NnunetExtError:
-        raise
+        return _recipe(predictor)
+    except NnunetExtError as error:
+        message = f"{folder}: {error}"
+        raise InputError(message) from error
     except KeyError as error:
         message = f"{folder}: {error} is missing in plans.json or dataset.json, the model cannot be used"
         raise InputError(message) from error
@@ -131,18 +132,17 @@ def read_recipe(predictor: Any, folder: Path) -> Recipe:
         raise InputError(message) from error
 
 
-def _recipe(predictor: Any, folder: Path) -> Recipe:
+def _recipe(predictor: Any) -> Recipe:
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     if configuration.previous_stage_name is not None:
         message = (
-            f"{folder}: the second stage of a cascade needs the labels of the first one "
-            f"({configuration.previous_stage_name}); "
-            f"{_STOCK} (-prev_stage_predictions)"
+            "the second stage of a cascade needs the labels of the first one "
+            f"({configuration.previous_stage_name}); {_STOCK} (-prev_stage_predictions)"
         )
         raise InputError(message)
     if configuration.preprocessor_name not in _PREPROCESSORS:
         message = (
-            f"{folder}: what the preprocessor {configuration.preprocessor_name} does to an image is not known here, "
+            f"what the preprocessor {configuration.preprocessor_name} does to an image is not known here, "
             f"expected {' or '.join(_PREPROCESSORS)}; {_STOCK}"
         )
         raise InputError(message)

@@ -82,8 +82,8 @@ def supported_resampling(function_name: str, keywords: Mapping[str, Any]) -> dic
         ]
     if problems:
         message = (
-            f"The plans ask for resampling that cannot be done slab by slab: {'; '.join(problems)}. "
-            "Stock nnUNetv2_predict can do it, with the whole volume in memory."
+            f"the plans ask for resampling that is not known here: {'; '.join(problems)}; predict with "
+            "nnUNetv2_predict, which holds the whole image in memory"
         )
         raise InputError(message)
     return {name: keywords.get(name, default) for name, default in DEFAULTS.items()}

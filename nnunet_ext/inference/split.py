@@ -251,15 +251,16 @@ def _piece_notes(case: SplitCase, count: int) -> list[str]:
     """Return what is not as asked for, or of no use."""
     made, length = len(case.pieces), case.shape[case.axis]
     notes = []
+    reach = f"{case.halo} voxel{'s' if case.halo != 1 else ''}"
     if made < count:
         notes.append(
             f"case '{case.name}': {made} piece{'s' if made > 1 else ''} instead of {count}: {length} voxels along "
-            f"{AXES[case.axis]} with a halo of {case.halo} make no more that differ"
+            f"{AXES[case.axis]} make no more that differ, since each reaches {reach} into its neighbours"
         )
     whole = [name for name, piece in zip(case.piece_names, case.pieces, strict=True) if len(piece.extent) == length]
     if made > 1 and whole:
         notes.append(
-            f"case '{case.name}': {len(whole)} of {made} pieces hold the whole image, since the halo is {case.halo} "
-            f"voxels of {length} along {AXES[case.axis]}: fewer pieces (-s) would do"
+            f"case '{case.name}': {len(whole)} of {made} pieces hold the whole image, {length} voxels along "
+            f"{AXES[case.axis]}, since each reaches {reach} into its neighbours: fewer pieces (-s) would do"
         )
     return notes

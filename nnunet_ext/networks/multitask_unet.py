@@ -311,7 +311,7 @@ def _check_tasks(tasks: Sequence[str], heads: Sequence[int], num_classes: int) -
     if not tasks:
         message = (
             "This network needs to know its tasks, which a trainer for several tasks tells it: train and predict "
-            "with -tr nnUNetTrainerMTLearly, nnUNetTrainerMTLlate or another one of docs/multitask.md."
+            "with -tr nnUNetTrainerMTLearly, nnUNetTrainerMTLlate or another one that 'nnunet_ext doctor' lists."
         )
         raise InputError(message)
     if len(set(tasks)) != len(tasks) or any(not task or "." in task for task in tasks):

@@ -79,10 +79,11 @@ class StackedLabelMixin(ExperimentPlanner):
     def determine_reader_writer(self) -> Any:
         """Return nnU-Net's reader, protected against post-processing."""
         reader = super().determine_reader_writer()
-        if reader.__name__ == _EIGHT_BIT_WRITER and self.joint.num_codes + self.joint.all_ignored > 256:
+        count = self.joint.num_codes + self.joint.all_ignored
+        if reader.__name__ == _EIGHT_BIT_WRITER and count > 256:
             message = (
-                f"{reader.__name__} writes 8-bit labels, but the tasks make {self.joint.num_codes} joint labels: "
-                "name another reader in dataset.json ('overwrite_image_reader_writer')"
+                f"{reader.__name__} writes 8-bit labels, the tasks make {count} joint labels, expected 256 at most; "
+                f'set "overwrite_image_reader_writer": "SimpleITKIO" in {self.raw_dataset_folder}/dataset.json'
             )
             raise InputError(message)
         protected = READERS.get(reader.__name__)

@@ -84,7 +84,10 @@ class AdamCosineWarmupMixin(AnyTrainer):
         try:
             super().load_checkpoint(filename_or_checkpoint)
         except _OtherOptimizerError:
-            message = f"{filename_or_checkpoint}: no settings of AdamW there, so {type(self).__name__} did not write it"
+            message = (
+                f"{filename_or_checkpoint}: no settings of AdamW there, so {type(self).__name__} did not write it; "
+                "go on with the trainer that did (-tr), or begin with it as -pretrained_weights"
+            )
             raise InputError(message) from None
         group = self.optimizer.param_groups[0]
         saved = AdamSettings(**group[KEY_IN_CHECKPOINT])

@@ -126,7 +126,9 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
     ) -> NDArray[np.int_]:
         """Give the voxels of which the patch has to show one; none if the case has none."""
         if class_locations is None:
-            message = "Patches that must show annotation or foreground need class locations; preprocess again."
+            message = (
+                "Patches that must show annotation or foreground need class locations: run nnUNetv2_preprocess again."
+            )
             raise InputError(message)
         if not force_fg:
             return self._annotated_voxels(class_locations)
@@ -148,8 +150,9 @@ class IgnoreSamplingLoader(nnUNetDataLoader):
             return class_locations[self.annotated_classes_key]
         except KeyError:
             message = (
-                f"The dataset has an ignore label, so its preprocessed cases must list the voxels of "
-                f"{self.annotated_classes_key}, but there are only {list(class_locations)}. Preprocess again."
+                "The dataset has an ignore label, but its preprocessed cases do not list their annotated voxels "
+                f"(labels {self.annotated_classes_key}; found {list(class_locations)}): they are older than that "
+                "label. Run nnUNetv2_preprocess again."
             )
             raise InputError(message) from None
 

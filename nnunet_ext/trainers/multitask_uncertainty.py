@@ -53,7 +53,8 @@ class UncertaintyMixin(MultiTaskMixin):
         curves = [self.logger.get_value(task_key(LOG_VARIANCE, name), step=None) for name in self.joint.names]
         if not all(curves):
             message = (
-                f"{filename_or_checkpoint}: no variances of the tasks there, so {type(self).__name__} did not write it"
+                f"{filename_or_checkpoint}: no variances of the tasks there, so {type(self).__name__} did not write "
+                "it; go on with the trainer that did (-tr), or begin with it as -pretrained_weights"
             )
             raise InputError(message)
         values = [curve[-1] for curve in curves]

@@ -63,7 +63,7 @@ def test_classes_are_selected_by_id_and_key_and_unknown_ones_are_not(tmp_path):
 
 
 def test_useless_intervals_are_refused(tmp_path):
-    with pytest.raises(InputError, match="found 0"):
+    with pytest.raises(InputError, match="--autosave 0 --keep 20: expected"):
         session_in(tmp_path, autosave=0)
 
 

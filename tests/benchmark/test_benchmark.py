@@ -68,8 +68,9 @@ def preprocessed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"dataset": "43"}, "no dataset 43"),
-        ({"dataset": "Dataset043_No"}, "no dataset Dataset043_No"),
+        ({"dataset": "43"}, "no dataset 43 there; run nnUNetv2_plan_and_preprocess -d 43 first"),
+        ({"dataset": "Dataset043_No"}, "no dataset Dataset043_No there; run nnUNetv2_plan_and_preprocess -d 043 first"),
+        ({"dataset": "Task43"}, "-d ID first"),
         ({"plans": "nnUNetResEncUNetMPlans"}, r"nnUNetResEncUNetMPlans\.json: no such file"),
         ({"configuration": "3d_fullres"}, "no configuration 3d_fullres, found: 2d"),
         ({"batches": 0}, "--batches 0: expected 1 or more"),

@@ -42,7 +42,7 @@ def test_no_verb_prints_usage_and_fails(capsys):
 
 def test_an_unknown_verb_is_named(capsys):
     assert main(["convrt"]) == 2
-    assert "unknown: 'convrt'" in capsys.readouterr().err
+    assert "error: no command 'convrt'" in capsys.readouterr().err
 
 
 def test_errors_of_the_package_become_one_message_and_exit_status_1(capsys, tmp_path):

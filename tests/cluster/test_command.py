@@ -76,7 +76,7 @@ def test_without_a_scheduler_nothing_is_written(home, monkeypatch, capsys):
         (["predict", "-i", "none", "-m", "none", "-o", "out", "--scheduler", "local"], "none"),
         (["pipeline", "-d", "1", "-c", "2d", "-i", "none", "-o", "out", "--scheduler", "local"], "none"),
         (["train", "-d", "1", "-c", "2d", "--scheduler", "local", "-np", "0"], "-np 0"),
-        (["train", "-d", "1", "-c", "2d", "--site", "gpu.toml", "-num_gpus", "2"], "-num_gpus 2: expected 1 to 1"),
+        (["train", "-d", "1", "-c", "2d", "--site", "gpu.toml", "-num_gpus", "2"], "-num_gpus 2: expected 1 to 1, as"),
         ([], "expected train, predict or pipeline"),
         (["--resume", "nowhere"], "no plan.json"),
     ],
@@ -122,7 +122,7 @@ def test_the_same_command_with_resume_goes_on_with_its_own_submission(home, fake
     assert "#SBATCH --time=72:00:00" in (first / "scripts" / "train_2d.sh").read_text()
     assert len(submissions(home)) == 2
     assert main([*TRAIN, "-tr", "nnUNetTrainer_9epochs", "--site", "slurm.toml", "--resume"]) == 1
-    assert "no submission of just these arguments" in capsys.readouterr().err
+    assert "no submission with exactly these arguments" in capsys.readouterr().err
 
 
 def test_resuming_with_a_folder_and_a_site(home, fake):

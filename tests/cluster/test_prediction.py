@@ -125,7 +125,7 @@ def test_everything_missing_is_named_at_once(home):
 def test_an_output_that_is_there_is_refused(home):
     check_prediction(prediction(home))
     (home / "out" / "parts").mkdir(parents=True)
-    with pytest.raises(OutputExistsError, match="parts"):
+    with pytest.raises(OutputExistsError, match=r"out/parts\. Choose another output \(-o\)"):
         check_prediction(prediction(home))
 
 

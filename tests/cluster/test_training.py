@@ -80,7 +80,7 @@ def test_plans_without_a_configuration_are_found_right_after_planning(planned):
     check_plans("Dataset001_Toy", "nnUNetPlans", ["2d", "3d_lowres"])
     with pytest.raises(InputError, match=r"nnUNetPlans\.json: the planner made no 3d_huge, only 2d, 3d_fullres"):
         check_plans("Dataset001_Toy", "nnUNetPlans", ["2d", "3d_huge"])
-    with pytest.raises(InputError, match="no such plans"):
+    with pytest.raises(InputError, match=r"no such plans; .* found: nnUNetPlans$"):
         check_plans("Dataset001_Toy", "nnUNetPlansCPU", ["2d"])
 
 

@@ -44,11 +44,12 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "convert segthor": (
         "dataset_conversion.segthor.convert_segthor",
-        "-i DATA -d 56 -n Thorax -o RAW -np 3 --overwrite",
+        "-i DATA -d 56 -n Thorax --unlabelled-as-test -o RAW -np 3 --overwrite",
         {
             "folder": Path("DATA"),
             "dataset_id": 56,
             "name": "Thorax",
+            "unlabelled_as_test": True,
             "output": Path("RAW"),
             "processes": 3,
             "overwrite": True,

@@ -221,7 +221,7 @@ def test_a_label_without_image_is_an_error(tmp_path):
 def test_a_case_cannot_be_for_training_and_for_test(tmp_path):
     folder = cases(tmp_path / "data", "P1")
     put(folder / "test" / "P1.nii.gz", image_of(8))
-    assert "case 'P1' is found by --image and by --test-image" in problems_of(folder, test_image=["test/{case}.nii.gz"])
+    assert "case 'P1' is a training case and a test case" in problems_of(folder, test_image=["test/{case}.nii.gz"])
 
 
 def test_only_test_cases_are_no_dataset(tmp_path):
@@ -235,7 +235,7 @@ def test_image_and_label_swapped(tmp_path):
     text = problems_of(cases(tmp_path / "data", "P1"), image=[LABEL], label=IMAGE)
     assert f"{tmp_path / 'data' / 'P1' / 'image.nii.gz'}: " in text
     assert "different values from -" in text
-    assert "label.nii.gz has only 3 different values: --image and --label look swapped" in text
+    assert "label.nii.gz has only 3 different values: image and label map look swapped" in text
 
 
 def test_an_image_of_few_values_as_label_is_found_by_the_fewer_values_of_the_other(tmp_path):

@@ -64,6 +64,15 @@ def test_segthor_without_test_images_or_with_unknown_labels(tmp_path):
         convert_segthor(folder, output=tmp_path / "raw", processes=1)
 
 
+def test_segthor_with_cases_without_annotation(tmp_path):
+    folder = segthor(tmp_path / "SegTHOR")
+    (folder / "train" / "Patient_02" / "GT.nii.gz").unlink()
+    with pytest.raises(BadCasesError, match=r"'Patient_02': no label .*--unlabelled-as-test"):
+        convert_segthor(folder, output=tmp_path / "raw", processes=1)
+    done = convert_segthor(folder, unlabelled_as_test=True, output=tmp_path / "raw", processes=1)
+    assert sorted(done.test_cases) == ["Patient_02", "Patient_41"]
+
+
 def test_brats_writes_regions_of_consecutive_labels(tmp_path):
     folder = brats(tmp_path / "data", "2021", (1, 2, 4))
     done = convert_brats(folder, output=tmp_path / "raw", processes=1)

@@ -178,6 +178,15 @@ def test_export_keeps_the_geometry_of_the_scan(tmp_path):
     assert exported.GetDirection() == pytest.approx(source.GetDirection())
 
 
+def test_a_scan_that_the_format_of_the_model_cannot_hold_is_refused(tmp_path):
+    folder = dataset(tmp_path, file_format="tif")
+    turned = Geometry((0.4, 0.2, 0.3), (7.0, -3.0, 2.0), ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
+    (tmp_path / "scans").mkdir()
+    write_volume(tmp_path / "scans" / "a.nii.gz", np.zeros(SHAPE, dtype=np.uint8), turned)
+    with pytest.raises(BadCasesError, match=r"axes are rotated or mirrored .* --format nii\.gz"):
+        prepare_soil_ct(tmp_path / "scans", tmp_path / "in", folder, processes=1)
+
+
 def test_labels_that_the_dataset_lacks_are_named_and_nothing_is_written(tmp_path):
     folder = dataset(tmp_path)
     bad = np.full(SHAPE, 17, dtype=np.uint8)

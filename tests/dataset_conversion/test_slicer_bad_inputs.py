@@ -147,7 +147,7 @@ def test_images_with_nan_or_in_odd_formats(tmp_path):
     assert len(problems) == 2
     assert "001.nrrd" in problems[0]
     assert "1 voxels are NaN" in problems[0]
-    assert "002.tif: holds no place in space" in problems[1]
+    assert "002.tif: does not say where voxels lie in space" in problems[1]
 
 
 def test_channels_on_different_grids(tmp_path):

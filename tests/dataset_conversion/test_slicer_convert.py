@@ -131,7 +131,7 @@ def test_a_file_of_classes_maps_several_names_to_one_and_drops_others(tmp_path):
     ("content", "said"),
     [
         ({"classes": {"lungs": ["x"], "airways": ["X "]}}, "'X ' stands for 'lungs' and 'airways'"),
-        ({"classes": {"lungs": []}, "drop": ["Lungs"]}, "stand for a class and are to be dropped"),
+        ({"classes": {"lungs": []}, "drop": ["Lungs"]}, "under 'classes' and under 'drop'"),
         ({"classes": {"Background": []}}, "cannot be called 'Background'"),
         ({"classes": {}}, "no class"),
         ({"labels": {"lungs": 1}}, "expected an object like"),

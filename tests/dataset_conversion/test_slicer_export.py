@@ -188,7 +188,7 @@ def test_what_labels_mean_must_be_known(tmp_path):
         export_slicer_nrrd(alone, tmp_path / "out", processes=1)
     assert len(export_slicer_nrrd(alone, tmp_path / "out", dataset=dataset, processes=1)) == 2
     write_json(tmp_path / "regions" / "dataset.json", {"labels": {"background": 0, "whole": [1, 2]}})
-    with pytest.raises(InputError, match="regions have no way back"):
+    with pytest.raises(InputError, match="regions, which have lists of numbers"):
         export_slicer_nrrd(alone, tmp_path / "out2", dataset=tmp_path / "regions", processes=1)
 
 

@@ -34,6 +34,12 @@ def run_command(words: Sequence[object], environment: dict[str, str] | None = No
     return done.stdout
 
 
+def few_iterations(training: int, validation: int = 5) -> dict[str, str]:
+    """Return variables with which an epoch of any trainer has so many iterations instead of 250 and 50."""
+    folder = Path(__file__).parent / "short_epochs"
+    return {"PYTHONPATH": str(folder), "TEST_ITERATIONS": f"{training} {validation}"}
+
+
 def assert_predicted_alike(images: Path, stock: Path, model: Path, output: Path, *options: object) -> None:
     """``nnunet_ext predict`` with fold 0 gives the labels and geometry of predictions that stock nnU-Net wrote."""
     words = ["nnunet_ext", "predict", "-i", images, "-o", output, "-m", model, "-f", 0, "-device", "cpu", *options]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nnunet_ext.demo.run import environment
 from tests.builders import SHARED_DATA
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import few_iterations, run_command
 from tests.evaluation.label_folders import read_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TURNS = {"0": (), "1": (1,), "2": (0,)}
 
 @pytest.mark.skipif(not (SHARED_DATA / "caffe").is_dir(), reason="real data are not there")
 def test_pictures_of_three_glaciers_go_all_the_way_to_front_errors(tmp_path: Path) -> None:
-    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"}
+    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"} | few_iterations(25)
     raw = tmp_path / "data_raw"
     stems = write_flipped_pictures(raw)
     run_command(["nnunet_ext", "convert", "caffe", "--root", raw, "--task", "mtl", "-np", 1], variables)

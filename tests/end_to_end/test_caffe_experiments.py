@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from nnunet_ext.demo.run import environment
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import few_iterations, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,7 @@ BOUNDARY = Experiment(
 @pytest.mark.parametrize("experiment", [FUSED, FRONT, BOUNDARY, RECON], ids=lambda experiment: experiment.task)
 def test_an_experiment_goes_from_pictures_to_exported_predictions(experiment: Experiment, tmp_path: Path) -> None:
     variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": "1"}
+    variables |= few_iterations(100)
     raw = tmp_path / "data_raw"
     write_scenes(raw)
     dataset = tmp_path / "nnUNet_raw" / experiment.dataset

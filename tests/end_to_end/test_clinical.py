@@ -12,7 +12,7 @@ import pytest
 from nnunet_ext.demo.run import environment
 from nnunet_ext.imageio import open_volume, read_volume, write_volume
 from tests.builders import SHARED_DATA
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import few_iterations, run_command
 from tests.evaluation.label_folders import read_table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SIDE = 80
 @pytest.mark.skipif(not (SHARED_DATA / "slicer").is_dir(), reason="real data are not there")
 def test_segments_of_slicer_come_back_with_their_names_on_the_image(tmp_path: Path) -> None:
     slicerio = pytest.importorskip("slicerio")
-    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"}
+    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"} | few_iterations(25)
     names = {
         segment["name"]
         for segment in json.loads((SHARED_DATA / "slicer" / "expected.json").read_text())["Segmentation.seg.nrrd"][
@@ -87,7 +87,7 @@ def write_crops(folder: Path, variables: dict[str, str]) -> None:
 
 @pytest.mark.skipif(not (SHARED_DATA / "hippocampus").is_dir(), reason="real data are not there")
 def test_nifti_goes_through_two_configurations_and_an_ensemble_to_scores(tmp_path: Path) -> None:
-    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"}
+    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"} | few_iterations(25)
     source = SHARED_DATA / "hippocampus"
     words = ["nnunet_ext", "convert", "nifti", "-i", source, "--image", "images/{case}.nii.gz"]
     words += ["--label", "labels/{case}.nii.gz", "-d", 21, "-n", "Hippocampus", "--channels", "MRI"]

@@ -13,7 +13,7 @@ from nnunet_ext.demo.run import environment
 from nnunet_ext.files import write_json
 from nnunet_ext.imageio import write_volume
 from nnunet_ext.imageio.geometry import Geometry
-from tests.end_to_end.commands import run_command
+from tests.end_to_end.commands import few_iterations, run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ FOCAL, ADAM, EARLY = "nnUNetTrainerFocalLoss", "nnUNetTrainerAdamCosineWarmup", 
 
 
 def test_every_recipe_trains_and_goes_on_with_stock_commands(tmp_path: Path) -> None:
-    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"}
+    variables = environment(tmp_path) | {"nnUNet_def_n_proc": "1"} | few_iterations(120)
     write_dataset(tmp_path / "nnUNet_raw" / DATASET)
     plan = ["nnUNetv2_plan_and_preprocess", "-d", "921", "-c", "2d", "-pl", "ExperimentPlannerCPU"]
     run_command([*plan, "-npfp", "1", "-np", "1", "--verify_dataset_integrity"], variables)

@@ -206,7 +206,7 @@ def test_models_of_one_name_must_be_named(tmp_path):
 def test_one_fold_twice_under_one_name_is_refused(tmp_path):
     write_log(tmp_path / "a" / "fold_0", {0: 1.0})
     write_log(tmp_path / "b" / "fold_0", {0: 1.0})
-    with pytest.raises(BadCasesError, match="fold 0 of m is"):
+    with pytest.raises(BadCasesError, match="fold 0 of model 'm' is also in"):
         read_models({"m": [tmp_path / "a", tmp_path / "b"]})
 
 

@@ -259,10 +259,10 @@ def test_tolerances_surfaces_and_boundaries_reach_the_files(tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--penalty", "-1"], "penalty is -1.0; expected a number of mm from 0"),
-        (["--boundary-distance", "nan"], "boundary distance is nan"),
+        (["--penalty", "-1"], "--penalty -1: expected a number of mm from 0"),
+        (["--boundary-distance", "nan"], "--boundary-distance nan: expected"),
         (["--tolerances", "-2"], "tolerances"),
-        (["--worst", "-1"], "worst cases is -1"),
+        (["--worst", "-1"], "--worst -1: expected"),
         (["--lines", "river"], "--lines: ['river']"),
         (["--group-by", "("], "("),
     ],

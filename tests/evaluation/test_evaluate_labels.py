@@ -101,6 +101,8 @@ def test_nothing_to_go_by():
 def test_only_background_leaves_nothing_to_score(tmp_path):
     with pytest.raises(InputError, match="no class but background"):
         choose_labels(declaration=write(tmp_path / "c.json", {"background": 0}))
+    found = choose_labels(declaration=write(tmp_path / "d.json", {"background": 0}), labels=[0])
+    assert [scored.values for scored in found.classes] == [(0,)]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_pattern_can_be_given_a_name():
     assert (found.name, found.of_case["site_B_01"]) == ("site", "B")
     (look_behind,) = read_grouping("(?<=_)[AB]", CASES)
     assert look_behind.name == "(?<=_)[AB]"
-    with pytest.raises(InputError, match="called plot and site; give either"):
+    with pytest.raises(InputError, match=r"--group-by .*by plot= and by the groups site of"):
         read_grouping("plot=(?P<site>[AB])", CASES)
 
 

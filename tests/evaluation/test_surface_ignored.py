@@ -205,7 +205,7 @@ def test_the_boundary_iou_is_that_of_the_voxels_near_the_surfaces(masks, distanc
 
 def test_a_mesh_of_masks_with_ignored_voxels_is_refused_with_the_way_out():
     mask = box((4, 4, 4), (1, 3), (1, 3), (1, 3))
-    with pytest.raises(InputError, match="surface mode voxel"):
+    with pytest.raises(InputError, match="--surface voxel"):
         surface_distances(mask, mask, (1, 1, 1), surface="mesh", ignored=box(mask.shape, (0, 1), (0, 1), (0, 1)))
     found = surface_distances(mask, mask, (1, 1, 1), surface="mesh", ignored=np.zeros_like(mask))
     assert hd(found) == pytest.approx(0, abs=1e-6)

@@ -121,9 +121,10 @@ def test_too_little_memory_is_refused_with_what_would_do():
     _, on_disk = chosen(available=in_memory.total - 1)
     with pytest.raises(InputError) as caught:
         chosen(available=on_disk.total - 1)
-    numbers = [f"{size / GIB:.2f} GB" for size in (on_disk.total - 1, in_memory.total, on_disk.total)]
+    numbers = [f"{size / GIB:.2f} GB" for size in (on_disk.total - 1, on_disk.total, in_memory.total)]
     assert str(caught.value) == (
-        f"--memory: {numbers[0]} is too little. Expected {numbers[1]}, or {numbers[2]} with sums in scratch files"
+        f"{numbers[0]} of memory is too little, expected {numbers[1]}, or {numbers[2]} to do without scratch files; "
+        "give more (--memory; default: four fifths of what is free), or end other programs"
     )
 
 

@@ -191,7 +191,7 @@ def test_a_part_of_something_else_is_named_with_what_differs(tmp_path, more, nam
     write(tmp_path, 0)
     write(tmp_path, 1)
     record = write(tmp_path, 2, **more)
-    assert f"{record}: foreign to part000of003.json: differs in {named}" in problem_of(tmp_path)
+    assert f"{record}: does not belong with part000of003.json, they differ in {named};" in problem_of(tmp_path)
 
 
 def test_a_part_of_another_case_is_named(tmp_path):
@@ -207,7 +207,7 @@ def test_parts_of_different_numbers_do_not_go_together(tmp_path):
     write_all(tmp_path)
     record = write(tmp_path, 0, parts=1, overwrite=True)
     assert record.name == "part000of001.json"
-    assert "differs in parts" in problem_of(tmp_path)
+    assert "they differ in parts;" in problem_of(tmp_path)
 
 
 @pytest.mark.parametrize(

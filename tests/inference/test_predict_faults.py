@@ -94,7 +94,7 @@ def test_arguments_that_cannot_be_used_are_refused_before_anything_is_written(ru
 def test_too_little_memory_is_named_with_what_would_do(run, tmp_path):
     outcome = run("--memory", "1M")
     assert outcome.status == 1
-    assert "failed: a: --memory: 0.00 GB is too little. Expected" in outcome.error
+    assert "failed: a: 0.00 GB of memory is too little, expected" in outcome.error
     assert not (tmp_path / "out" / "a.nii.gz").exists()
     assert run("--resume").status == 0
 
@@ -226,6 +226,7 @@ def test_weights_that_do_not_fit_or_cannot_be_read_are_named(run, model, tmp_pat
 def test_what_cannot_be_done_plane_by_plane_is_refused_with_the_command_that_can(run, model, tmp_path, changes, said):
     outcome = run(model=configured(model, tmp_path / "other", **changes))
     assert outcome.status == 1
+    assert f"{tmp_path / 'other'}: " in outcome.error
     assert said in outcome.error
     assert "nnUNetv2_predict" in outcome.error
     assert not (tmp_path / "out").exists()

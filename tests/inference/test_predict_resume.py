@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -231,11 +232,11 @@ def other_plans(lab: Lab, folder: Path) -> tuple[Lab, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (another_model, "model"),
-        (other_plans, "model"),
-        (lambda lab, _: (lab, {"step_size": 0.25}), "step_size"),
-        (lambda lab, _: (lab, {"disable_tta": True}), "mirroring"),
-        (lambda lab, _: (lab, {"save_probabilities": True}), "save_probabilities"),
+        (another_model, "model (-m, -chk)"),
+        (other_plans, "model (-m, -chk)"),
+        (lambda lab, _: (lab, {"step_size": 0.25}), "step size (-step_size)"),
+        (lambda lab, _: (lab, {"disable_tta": True}), "mirroring (--disable_tta)"),
+        (lambda lab, _: (lab, {"save_probabilities": True}), "what is saved (--save-probabilities)"),
     ],
 )
 def test_a_run_does_not_go_on_with_something_else(lab, tmp_path, change, named):
@@ -243,7 +244,7 @@ def test_a_run_does_not_go_on_with_something_else(lab, tmp_path, change, named):
     interrupt(lab, output, 60)
     before = closed(output)
     other, more = change(lab, tmp_path)
-    with pytest.raises(InputError, match=rf"run.json: the unfinished run had another {named}; give the same ones"):
+    with pytest.raises(InputError, match=rf"run.json: the unfinished run differs in {re.escape(named)}; give the same"):
         other.predict(output, resume=True, **more)
     assert closed(output) == before
     lab.predict(output, resume=True)
@@ -253,9 +254,9 @@ def test_a_run_does_not_go_on_with_something_else(lab, tmp_path, change, named):
 def test_a_run_does_not_go_on_with_fewer_folds(labs, tmp_path):
     lab = labs("folds, resampled, turned")
     interrupt(lab, tmp_path / "out", 40)
-    with pytest.raises(InputError, match="had another folds, another model"):
+    with pytest.raises(InputError, match=r"differs in folds \(-f\), model \(-m"):
         lab.predict(tmp_path / "out", resume=True, folds=[0])
-    with pytest.raises(InputError, match="had another folds; give"):
+    with pytest.raises(InputError, match=r"differs in folds \(-f\); give"):
         lab.predict(tmp_path / "out", resume=True, folds=[1, 0])
 
 
@@ -267,7 +268,7 @@ def test_a_case_does_not_go_on_with_another_image(lab, tmp_path, spacing, seed, 
     image = voxels(SHAPE, seed)
     write_volume(tmp_path / "images" / "a_0000.nii.gz", image, Geometry((spacing, 1.0, 1.0)))
     found = Lab(lab.model, tmp_path / "images", lab.undisturbed).predict(output, resume=True)
-    assert "cannot go on with what is there" in found.failed["a"]
+    assert "another image or other settings" in found.failed["a"]
     assert named in found.failed["a"]
     assert not (output / "a.nii.gz").exists()
 

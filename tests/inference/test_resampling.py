@@ -321,7 +321,7 @@ def test_keywords_of_plans_become_those_of_the_plan():
     ],
 )
 def test_resampling_that_is_not_known_is_refused_by_name(function, keywords, named):
-    with pytest.raises(InputError, match="Stock nnUNetv2_predict can do it") as caught:
+    with pytest.raises(InputError, match="predict with nnUNetv2_predict, which") as caught:
         supported_resampling(function, keywords)
     for name in named:
         assert name in str(caught.value)

@@ -462,7 +462,8 @@ def test_more_pieces_than_slices_are_noted(tmp_path):
     model = small_halo(tmp_path / "model", halo=1)
     done = split_images(tmp_path / "images", tmp_path / "pieces", model=model, pieces=8, processes=1)
     assert done.notes == [
-        "case 'S1': 5 pieces instead of 8: 10 voxels along z with a halo of 1 make no more that differ"
+        "case 'S1': 5 pieces instead of 8: 10 voxels along z make no more that differ, since each reaches "
+        "1 voxel into its neighbours"
     ]
 
 
@@ -471,7 +472,8 @@ def test_pieces_as_long_as_the_image_are_one_piece(tmp_path):
     done = split_images(tmp_path / "images", tmp_path / "pieces", pieces=4, processes=1)
     assert names(done.folder) == ["S1__2__0__20__0000.mha", MANIFEST]
     assert done.notes == [
-        "case 'S1': 1 piece instead of 4: 20 voxels along z with a halo of 24 make no more that differ"
+        "case 'S1': 1 piece instead of 4: 20 voxels along z make no more that differ, since each reaches "
+        "24 voxels into its neighbours"
     ]
 
 
@@ -480,8 +482,8 @@ def test_a_piece_as_long_as_the_image_is_noted(tmp_path):
     model = small_halo(tmp_path / "model", halo=7)
     done = split_images(tmp_path / "images", tmp_path / "pieces", model=model, pieces=3, processes=1)
     assert done.notes == [
-        "case 'S1': 1 of 3 pieces hold the whole image, since the halo is 7 voxels of 20 along z: "
-        "fewer pieces (-s) would do"
+        "case 'S1': 1 of 3 pieces hold the whole image, 20 voxels along z, since each reaches 7 voxels into its "
+        "neighbours: fewer pieces (-s) would do"
     ]
 
 

@@ -24,7 +24,9 @@ THREE = JointLabels((FRONT, ZONES, BOUNDARY))
 BRIGHTNESS = np.array([30, 90, 150, 210])
 
 
-def coupled_case(shape: tuple[int, int, int], seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def coupled_case(
+    shape: tuple[int, int, int], seed: int, front_width: int = 2
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Make an image (Z, Y, X) and its label maps front, zones and boundary (3, Z, Y, X).
 
     The zones lie along x in a wavy way, each with its own brightness; the front is the glacier beside the ocean,
@@ -41,7 +43,7 @@ def coupled_case(shape: tuple[int, int, int], seed: int) -> tuple[NDArray[np.uin
     near = ndimage.generate_binary_structure(3, 1)
     near[0], near[2] = False, False
     glacier = zones == 2
-    front = glacier & ndimage.binary_dilation(zones == 3, near, 2)
+    front = glacier & ndimage.binary_dilation(zones == 3, near, front_width)
     boundary = glacier & ndimage.binary_dilation(zones == 1, near, 4)
     image = BRIGHTNESS[zones] + rng.normal(0, 12, shape)
     return np.clip(image, 1, 255).astype(np.uint8), np.stack([front, zones, boundary]).astype(np.uint8)

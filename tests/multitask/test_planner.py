@@ -243,7 +243,7 @@ def test_a_reader_that_writes_eight_bits_is_refused_where_they_are_too_few(tmp_p
     assert StackedLabelPlanner(901).determine_reader_writer().__name__ == "StackedSimpleITKIOWithReorient"
     path = tmp_path / "raw" / NAME / "dataset.json"
     write_json(path, {**read_json(path), **many.to_dataset_json()})
-    with pytest.raises(InputError, match="writes 8-bit labels, but the tasks make 272 joint labels"):
+    with pytest.raises(InputError, match="writes 8-bit labels, the tasks make 272 joint labels, expected 256"):
         StackedLabelPlanner(901).determine_reader_writer()
 
 

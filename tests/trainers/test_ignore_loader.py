@@ -203,9 +203,9 @@ def test_only_the_first_worker_warns() -> None:
 
 def test_a_case_preprocessed_without_ignore_label_is_refused() -> None:
     batches = loader(empty_dataset(), (8, 8, 8), (8, 8, 8))
-    with pytest.raises(InputError, match="Preprocess again"):
+    with pytest.raises(InputError, match="nnUNetv2_preprocess again"):
         batches.get_bbox((12, 12, 12), False, {1: np.array([[0, 1, 1, 1]])})
-    with pytest.raises(InputError, match="need class locations"):
+    with pytest.raises(InputError, match="need class locations: run nnUNetv2_preprocess"):
         batches.get_bbox((12, 12, 12), True, None)
 
 

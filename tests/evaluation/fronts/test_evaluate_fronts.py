@@ -453,12 +453,12 @@ def test_missing_folders_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"source": "fronts"}, "the source is 'fronts'; expected front or zone"),
-        ({"compat": "other"}, "the compat is 'other'; expected caffe"),
-        ({"resolution": 0}, "the resolution is 0"),
-        ({"min_length": -1}, "the minimum length is -1"),
-        ({"worst": -1}, "worst images is -1"),
-        ({"bridged_gap": -1}, "the bridged gap is -1"),
+        ({"source": "fronts"}, "--from fronts: expected front or zone"),
+        ({"compat": "other"}, "--compat other: expected caffe"),
+        ({"resolution": 0}, "--resolution 0: expected"),
+        ({"min_length": -1}, "--min-length -1: expected"),
+        ({"worst": -1}, "--worst -1: expected"),
+        ({"bridged_gap": -1}, "--bridged-gap -1: expected"),
     ],
 )
 def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path, options, expected):
