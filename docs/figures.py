@@ -3,9 +3,9 @@
     python docs/figures.py                  # scans and thresholds of the demo
     python docs/figures.py DEMO_FOLDER      # with the network's predictions, of a folder that `nnunet_ext demo` made
 
-``demo.png`` and ``overlay.png`` show the soil column that the demo generates. Without a demo, what smoothing and
-thresholds make of it stands where the network's prediction would. ``front.png`` shows a generated glacier whose
-"prediction" is the label, moved and bent. Captions have to say so.
+``demo.png`` and ``overlay.png`` show the soil column that the demo generates; those of the documentation were made from
+a demo. Without one, what smoothing and thresholds make of it stands where the network's prediction would. ``front.png``
+shows a generated glacier whose "prediction" is the label, moved and bent. Captions have to say what is shown.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def overlay_of_demo(demo: Path, predictions: str) -> Image.Image:
     """Return the outlines of label and prediction in the worse of the unseen scans."""
     with tempfile.TemporaryDirectory() as folder:
         options = {"images": demo / "unseen", "classes": demo / "classes.json", "worst": 1}
-        drawn = overlay({predictions: demo / predictions}, demo / "unseen_truth", Path(folder) / "out", **options)
+        model = "network" if predictions == "exported" else predictions
+        drawn = overlay({model: demo / predictions}, demo / "unseen_truth", Path(folder) / "out", **options)
         with Image.open(next(path for path in drawn if path.suffix == ".png")) as image:
             return image.convert("RGB")
 
