@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory",
         metavar="SIZE",
         help="memory to use in all, such as 8G; where sums over windows do not fit, they go to scratch files in OUT; "
-        "default: four fifths of what is free",
+        "default: four fifths of what is free and of what a job may have",
     )
     add(
         "--format",

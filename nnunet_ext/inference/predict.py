@@ -103,7 +103,7 @@ def predict(
     device
         ``cuda``, ``cpu`` or ``mps``.
     memory
-        Memory to use in all, such as ``8G``. Default: four fifths of what is free.
+        Memory to use in all, such as ``8G``. Default: four fifths of what is free, and of what a job may have.
     file_ending
         Format of the label maps. Default: that of the dataset.
     resume
