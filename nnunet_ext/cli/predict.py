@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ENDING",
         help="of the label maps: .nii.gz, .nii, .mha, .nrrd, .tif, .tiff or .png; default: that of the dataset",
     )
+    add(
+        "-prev_stage_predictions",
+        type=Path,
+        metavar="FOLDER",
+        help="for the second stage of a cascade: label maps that the first one predicted",
+    )
     add("--resume", action="store_true", help="go on where an unfinished run of the same model and images stopped")
     add("--part", type=int, metavar="I", help="predict part I (from 0) of every image only, for a job array")
     add("--parts", type=int, metavar="N", help="number of parts; 'nnunet_ext merge' puts them together")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_ext.errors import InputError
 from nnunet_ext.imageio import create_volume, has_ending
+from nnunet_ext.imageio.grid import grid_differences, grid_of
 from nnunet_ext.imageio.names import PNG_ENDING
 from nnunet_ext.imageio.sidecar import open_with_sidecar
 
@@ -42,6 +43,8 @@ class CaseImage:
         Voxel size in mm (z, y, x) that decides on resampling.
     note
         What the user should know of it, or an empty text.
+    stage
+        Labels of a cascade's first stage, or None.
     """
 
     name: str
@@ -50,13 +53,20 @@ class CaseImage:
     geometry: Geometry
     spacing: Spacing
     note: str = ""
+    stage: Path | None = None
 
     def open(self, stack: ExitStack) -> list[Volume]:
         """Open all channels; ``stack`` closes them."""
         return [stack.enter_context(open_with_sidecar(path, self.name)) for path in self.files]
 
+    def open_stage(self, stack: ExitStack) -> Volume | None:
+        """Open the labels of the first stage, if there are any; ``stack`` closes them."""
+        return None if self.stage is None else stack.enter_context(open_with_sidecar(self.stage, self.name))
 
-def check_case(name: str, files: Sequence[Path], recipe: Recipe, output: Path) -> CaseImage:
+
+def check_case(
+    name: str, files: Sequence[Path], recipe: Recipe, output: Path, *, stage: Path | None = None
+) -> CaseImage:
     """Look at the headers of an image, and whether a prediction can be written for it.
 
     Parameters
@@ -69,12 +79,14 @@ def check_case(name: str, files: Sequence[Path], recipe: Recipe, output: Path) -
         What the model expects.
     output
         File of the prediction.
+    stage
+        Labels of a cascade's first stage.
 
     Raises
     ------
     InputError
-        If the channels are not those of the model, differ in shape, or cannot be read, or the output's format
-        cannot hold the prediction.
+        If the channels are not those of the model, they or the first stage differ in shape or place, or cannot be
+        read, or the output's format cannot hold the prediction.
     """
     if len(files) != len(recipe.channels):
         message = (
@@ -89,10 +101,17 @@ def check_case(name: str, files: Sequence[Path], recipe: Recipe, output: Path) -
             if volume.shape != first.shape:
                 message = f"{volume.path}: {volume.shape} voxels (z, y, x), expected {first.shape} as in {first.path}"
                 raise InputError(message)
+        if stage is not None:
+            labels = stack.enter_context(open_with_sidecar(stage, name))
+            if differences := grid_differences(grid_of(labels), grid_of(first)):
+                message = (
+                    f"{stage}: {', '.join(differences)} as in {first.path}; it is the first stage of another image"
+                )
+                raise InputError(message)
         # Only asks whether it could be written; the file is begun on entering.
         create_volume(output, first.shape, recipe.label_dtype, first.geometry, overwrite=True)
         spacing, note = _spacing(first)
-        return CaseImage(name, tuple(files), first.shape, first.geometry, spacing, note)
+        return CaseImage(name, tuple(files), first.shape, first.geometry, spacing, note, stage)
 
 
 def _spacing(volume: Volume) -> tuple[Spacing, str]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_ext.errors import InputError
+from nnunet_ext.files import sha256
 from nnunet_ext.inference.assemble import PlaneRuns, write_labels, write_probabilities
+from nnunet_ext.inference.cascade import CascadePlanes, StagePlanes, stage_bytes
 from nnunet_ext.inference.intensities import intensity_rules, needs_statistics
 from nnunet_ext.inference.memory import choose_layout, free_device_memory, measure_network
 from nnunet_ext.inference.parts import part_range, write_part
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from nnunet_ext.imageio.volume import Volume
     from nnunet_ext.inference.case import CaseImage
     from nnunet_ext.inference.memory import Demand
-    from nnunet_ext.inference.recipe import Recipe
+    from nnunet_ext.inference.recipe import Recipe, Resamplings
     from nnunet_ext.inference.resampling import ResamplingPlan
 
 PROBABILITIES_ENDING = ".b2nd"
@@ -72,8 +74,7 @@ class _Frame:
 
     seen: Survey
     grid: TileGrid
-    forward: ResamplingPlan | None
-    backward: ResamplingPlan | None
+    resamplings: Resamplings
     planes: int
     first: int
     last: int
@@ -143,13 +144,14 @@ class CasePrediction:
             frame = self._frame(image, _survey(image, volumes, self._recipe))
             store = self._store(folder, image, frame)
             if not store.is_complete:
-                self._fill(store, image, volumes, frame, report)
+                self._fill(store, image, volumes, image.open_stage(stack), frame, report)
             written = self._write(image, store, frame)
         shutil.rmtree(folder)
         return written
 
     def _frame(self, image: CaseImage, seen: Survey) -> _Frame:
-        shape, forward, backward = self._recipe.resamplings(seen.crop, image.spacing)
+        resamplings = self._recipe.resamplings(seen.crop, image.spacing)
+        shape = resamplings.shape
         grid = tile_grid(shape, self._recipe.patch, self._options.step_size)
         planes = self._recipe.network_shape(seen.crop)[0]
         first, last = 0, planes
@@ -157,15 +159,14 @@ class CasePrediction:
             scale = planes / shape[0]
             starts = [round((start - grid.padding[0]) * scale) for start in grid.starts[0]]
             first, last = part_range(self._options.part, self._options.parts, starts, planes)
-        return _Frame(seen, grid, forward, backward, planes, first, last)
+        return _Frame(seen, grid, resamplings, planes, first, last)
 
     def _store(self, folder: Path, image: CaseImage, frame: _Frame) -> PlaneStore:
         _, height, width = self._recipe.network_shape(frame.seen.crop)
         return PlaneStore(
             folder,
             {
-                **self._identity,
-                "image": frame.seen.checksum,
+                **self._made_of(image, frame),
                 "spacing": list(image.spacing),
                 "planes": [frame.first, frame.last],
             },
@@ -176,11 +177,16 @@ class CasePrediction:
             self._recipe.heads if self._options.save_probabilities else 0,
         )
 
+    def _made_of(self, image: CaseImage, frame: _Frame) -> dict[str, Any]:
+        stage = {} if image.stage is None else {"first stage": sha256(image.stage)}
+        return {**self._identity, "image": frame.seen.checksum, **stage}
+
     def _fill(
         self,
         store: PlaneStore,
         image: CaseImage,
         volumes: Sequence[Volume],
+        stage: Volume | None,
         frame: _Frame,
         report: Callable[[str], object],
     ) -> None:
@@ -188,31 +194,38 @@ class CasePrediction:
         import torch
         from tqdm import tqdm
 
-        recipe = self._recipe
+        recipe, forward, backward = self._recipe, frame.resamplings.forward, frame.resamplings.backward
         # Resampling and probabilities need the numbers of whole planes, labels do not.
-        decode = self._labels_of if frame.backward is None and not self._options.save_probabilities else None
+        decode = self._labels_of if backward is None and not self._options.save_probabilities else None
         layout, demand = choose_layout(
             frame.grid,
-            channels=len(volumes),
+            channels=len(volumes) + (stage is not None),
             heads=recipe.heads,
             folds=len(self._predictor.list_of_parameters),
-            network=self._network_bytes(len(volumes)),
-            resampling=_held_bytes(frame.forward, len(volumes)) + _held_bytes(frame.backward, recipe.heads),
+            network=self._network_bytes(len(volumes) + len(recipe.stage_labels)),
+            resampling=_held_bytes(forward, len(volumes))
+            + _held_bytes(backward, recipe.heads)
+            + stage_bytes(frame.resamplings.stage, len(recipe.stage_labels)),
             available=self._options.memory,
             on_device=free_device_memory(self._predictor.device),
             by_strip=decode is not None,
             scratch=store.folder,
-            stored=stored_type(volumes) if frame.forward is None else None,
+            stored=stored_type(volumes) if forward is None and stage is None else None,
         )
         report(_announcement(image, frame.grid, demand, store))
         rules = intensity_rules(recipe.schemes, recipe.use_mask, recipe.intensities, frame.seen)
-        source = ImagePlanes(volumes, frame.seen.crop, recipe.transpose, rules, store.folder)
-        window = SlidingWindow(self._predictor, frame.grid, NetworkPlanes(source, frame.forward), layout)
+        planes = ImagePlanes(volumes, frame.seen.crop, recipe.transpose, rules, store.folder)
+        source = NetworkPlanes(planes, forward)
+        if stage is not None:
+            labels = ImagePlanes([stage], frame.seen.crop, recipe.transpose, (), store.folder)
+            resampled = StagePlanes(stage, labels, recipe.stage_labels, frame.resamplings.stage)
+            source = CascadePlanes(planes, forward, resampled)
+        window = SlidingWindow(self._predictor, frame.grid, source, layout)
         resampler = None
         needed = (store.closed, store.last)
-        if frame.backward is not None:
+        if backward is not None:
             resampler = SlabResampler(
-                frame.backward, channels=recipe.heads, first=store.closed, last=store.last, dtype=np.float16
+                backward, channels=recipe.heads, first=store.closed, last=store.last, dtype=np.float16
             )
             needed = resampler.needed
         try:
@@ -265,7 +278,7 @@ class CasePrediction:
                 "crop": frame.seen.crop,
                 "transpose": recipe.transpose,
                 "file_ending": options.file_ending,
-                "identity": self._identity | {"image": frame.seen.checksum},
+                "identity": self._made_of(image, frame),
             }
             return write_part(self._output, store, image, layout, overwrite=replace_files)
         written = self._output / f"{image.name}{options.file_ending}"

@@ -146,6 +146,10 @@ class NetworkPlanes:
         """Normalise any part (channels, n, height, width) of what was read as stored."""
         return self._image.normalized(stored)
 
+    def network_input(self, held: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network looks at of a part (channels, n, height, width) of ``blocks``, its own memory."""
+        return held.copy()
+
     def blocks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         """Make planes ``first`` to ``last`` (exclusive) in blocks (channels, n, height, width), n at least 1."""
         if self._resampling is None:
@@ -153,7 +157,7 @@ class NetworkPlanes:
             return
         resampler = SlabResampler(
             self._resampling,
-            channels=self.channels,
+            channels=self._image.channels,
             first=first,
             last=last,
             limits=self._known_limits(self._resampling),
@@ -166,7 +170,7 @@ class NetworkPlanes:
     def _known_limits(self, resampling: ResamplingPlan) -> Limits | None:
         """Return the smallest and largest values, which cubic interpolation must not leave; one more pass, once."""
         if resampling.needs_limits and self._limits is None:
-            limits = Limits(resampling, self.channels)
+            limits = Limits(resampling, self._image.channels)
             for block in self._image.blocks(0, self._image.shape[0]):
                 limits.push(block)
             self._limits = limits

@@ -9,8 +9,9 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, OutputExistsError
+from nnunet_ext.errors import BadCasesError, InputError, NnunetExtError, OutputExistsError, listed
 from nnunet_ext.files import read_json, refuse_existing, write_json
+from nnunet_ext.imageio.case_files import find_cases
 from nnunet_ext.imageio.names import OUTPUT_ENDINGS
 from nnunet_ext.inference.case import CaseImage, check_case
 from nnunet_ext.inference.case_images import find_case_images
@@ -72,6 +73,7 @@ def predict(
     device: str = "cuda",
     memory: str | None = None,
     file_ending: str | None = None,
+    prev_stage_predictions: Path | None = None,
     resume: bool = False,
     part: int | None = None,
     parts: int | None = None,
@@ -106,6 +108,8 @@ def predict(
         Memory to use in all, such as ``8G``. Default: four fifths of what is free, and of what a job may have.
     file_ending
         Format of the label maps. Default: that of the dataset.
+    prev_stage_predictions
+        For the second stage of a cascade: folder of label maps ``<case><ending>`` that the first one predicted.
     resume
         Go on where an unfinished run stopped.
     part, parts
@@ -158,7 +162,8 @@ def predict(
         overwrite=overwrite,
     )
     _check_apart(Path(images), found, output, ending)
-    cases = _checked_cases(found, recipe, output, ending)
+    stages = _first_stages(trained.folder, recipe, prev_stage_predictions)
+    cases = _checked_cases(found, stages, recipe, output, ending)
     identity = {
         "model": trained.checksums(),
         "folds": list(trained.folds),
@@ -204,11 +209,36 @@ def _check_apart(images: Path, found: dict[str, tuple[Path, ...]], output: Path,
         raise BadCasesError(problems)
 
 
-def _checked_cases(found: dict[str, tuple[Path, ...]], recipe: Recipe, output: Path, ending: str) -> list[CaseImage]:
+def _first_stages(model: Path, recipe: Recipe, folder: Path | None) -> dict[str, Path] | None:
+    """Return the label maps of a cascade's first stage by case; None for another model."""
+    if recipe.previous_stage is None:
+        if folder is not None:
+            message = f"-prev_stage_predictions {folder}: {model} is no second stage of a cascade; leave it out"
+            raise InputError(message)
+        return None
+    if folder is None:
+        message = (
+            f"{model}: is the second stage of a cascade, which needs the labels of the first one; predict with "
+            f"{recipe.previous_stage}, then give the folder of its predictions (-prev_stage_predictions)"
+        )
+        raise InputError(message)
+    return find_cases(folder)
+
+
+def _checked_cases(
+    found: dict[str, tuple[Path, ...]], stages: dict[str, Path] | None, recipe: Recipe, output: Path, ending: str
+) -> list[CaseImage]:
     cases, problems = [], []
     for name, files in found.items():
+        if stages is not None and name not in stages:
+            problems.append(
+                f"{files[0]}: case '{name}' has no label map of {recipe.previous_stage} "
+                f"(-prev_stage_predictions), found: {listed(sorted(stages))}"
+            )
+            continue
         try:
-            cases.append(check_case(name, files, recipe, output / f"{name}{ending}"))
+            stage = None if stages is None else stages[name]
+            cases.append(check_case(name, files, recipe, output / f"{name}{ending}", stage=stage))
         except NnunetExtError as error:
             problems.append(str(error))
     if problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,26 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _PREPROCESSORS = ("DefaultPreprocessor", "StackedLabelPreprocessor")
 _STOCK = "predict with 'nnUNetv2_predict', which holds the whole volume in memory"
+
+
+@dataclass(frozen=True)
+class Resamplings:
+    """How an image comes to the voxel size of the network, and its output back.
+
+    Parameters
+    ----------
+    shape
+        What the network sees, along its axes.
+    forward, backward
+        Of the image and of the output; None where nothing is to be done.
+    stage
+        Of the labels of a cascade's first stage.
+    """
+
+    shape: Shape
+    forward: ResamplingPlan | None
+    backward: ResamplingPlan | None
+    stage: ResamplingPlan | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,12 @@ class Recipe:
         nnU-Net's class that reads the images.
     label_dtype
         Of predicted labels, as nnU-Net has it: uint8 below 255 classes, else uint16.
+    previous_stage
+        Configuration whose labels the network sees beside the image, as the second stage of a cascade; else None.
+    stage_labels
+        The foreground labels that have a channel then, ascending.
+    label_resampling
+        Keywords of nnU-Net's resampling of label maps, for them.
     """
 
     patch: tuple[int, ...]
@@ -67,6 +93,9 @@ class Recipe:
     file_ending: str
     reader: str
     label_dtype: np.dtype[Any]
+    previous_stage: str | None = None
+    stage_labels: tuple[int, ...] = ()
+    label_resampling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slices_follow(self) -> bool:
@@ -79,9 +108,7 @@ class Recipe:
         first, second, third = (sizes[axis] for axis in self.transpose)
         return first, second, third
 
-    def resamplings(
-        self, crop: Box, image_spacing: Spacing
-    ) -> tuple[Shape, ResamplingPlan | None, ResamplingPlan | None]:
+    def resamplings(self, crop: Box, image_spacing: Spacing) -> Resamplings:
         """Return the shape that the network sees, and how to come to it and back.
 
         Parameters
@@ -98,9 +125,14 @@ class Recipe:
         target = self.spacing if len(self.spacing) == 3 else (current[0], *self.spacing)
         first, second, third = (int(size) for size in compute_new_shape(before, current, target))
         after = (first, second, third)
-        forward = plan_resampling(before, after, current, target, **self.data_resampling)
-        backward = plan_resampling(after, before, target, current, **self.output_resampling)
-        return after, forward, backward
+        return Resamplings(
+            after,
+            forward=plan_resampling(before, after, current, target, **self.data_resampling),
+            backward=plan_resampling(after, before, target, current, **self.output_resampling),
+            stage=plan_resampling(before, after, current, target, **self.label_resampling)
+            if self.previous_stage
+            else None,
+        )
 
 
 def read_recipe(predictor: Any, folder: Path) -> Recipe:
@@ -116,8 +148,8 @@ def read_recipe(predictor: Any, folder: Path) -> Recipe:
     Raises
     ------
     InputError
-        If plans ask for a cascade, another preprocessor, normalisation or resampling; the message names the stock
-        command that can do it. If something is missing in them.
+        If plans ask for another preprocessor, normalisation or resampling; the message names the stock command that can
+        do it. If something is missing in them.
     """
     try:
         return _recipe(predictor)
@@ -134,12 +166,6 @@ def read_recipe(predictor: Any, folder: Path) -> Recipe:
 
 def _recipe(predictor: Any) -> Recipe:
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    if configuration.previous_stage_name is not None:
-        message = (
-            "the second stage of a cascade needs the labels of the first one "
-            f"({configuration.previous_stage_name}); {_STOCK} (-prev_stage_predictions)"
-        )
-        raise InputError(message)
     if configuration.preprocessor_name not in _PREPROCESSORS:
         message = (
             f"what the preprocessor {configuration.preprocessor_name} does to an image is not known here, "
@@ -149,10 +175,14 @@ def _recipe(predictor: Any) -> Recipe:
     content = configuration.configuration
     data = supported_resampling(content["resampling_fn_data"], content["resampling_fn_data_kwargs"])
     output = supported_resampling(content["resampling_fn_probabilities"], content["resampling_fn_probabilities_kwargs"])
+    previous, labels = configuration.previous_stage_name, predictor.label_manager
+    stage: Mapping[str, Any] = {}
+    if previous is not None:
+        stage = supported_resampling(content["resampling_fn_seg"], content["resampling_fn_seg_kwargs"], labels=True)
     schemes, masks = tuple(configuration.normalization_schemes), tuple(configuration.use_mask_for_norm)
     check_schemes(schemes, masks)
     first, second, third = plans.transpose_forward
-    labels, dataset = predictor.label_manager, predictor.dataset_json
+    dataset = predictor.dataset_json
     # nnU-Net takes the older name for the channels as well.
     channels = dataset["modality"] if "modality" in dataset else dataset["channel_names"]
     return Recipe(
@@ -169,4 +199,7 @@ def _recipe(predictor: Any) -> Recipe:
         dataset["file_ending"],
         plans.plans["image_reader_writer"],
         np.dtype(np.uint8 if len(labels.foreground_labels) < 255 else np.uint16),
+        previous,
+        tuple(sorted(labels.foreground_labels)) if previous is not None else (),
+        stage,
     )

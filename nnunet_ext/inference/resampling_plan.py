@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FUNCTION = "resample_data_or_seg_to_shape"
 ORDERS = (0, 1, 3)
+LABEL_ORDERS = (0, 1)
 # Keywords of the function that matter here, with the values it takes for those that plans leave out; None: nnU-Net's.
 DEFAULTS = {"order": 3, "order_z": 0, "force_separate_z": False, "separate_z_anisotropy_threshold": None}
 
@@ -44,15 +45,17 @@ class ResamplingPlan:
         return self.clip and self.separate_axis != 0
 
 
-def supported_resampling(function_name: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def supported_resampling(function_name: str, keywords: Mapping[str, Any], *, labels: bool = False) -> dict[str, Any]:
     """Check that what plans ask for is resampling that can be done slab by slab.
 
     Parameters
     ----------
     function_name
-        ``resampling_fn_data`` or ``resampling_fn_probabilities`` of the configuration.
+        ``resampling_fn_data``, ``resampling_fn_probabilities`` or ``resampling_fn_seg`` of the configuration.
     keywords
         The keywords beside it, ``resampling_fn_..._kwargs``.
+    labels
+        Whether it is ``resampling_fn_seg``, for label maps.
 
     Returns
     -------
@@ -65,20 +68,21 @@ def supported_resampling(function_name: str, keywords: Mapping[str, Any]) -> dic
         If the function, a keyword or its value is another than those that are known; all of them are named.
     """
     problems = []
+    asked = DEFAULTS | dict(keywords)
     if function_name != FUNCTION:
         problems.append(f"function {function_name} (only {FUNCTION})")
     else:
         known = {"is_seg", *DEFAULTS}
         problems += [f"unknown keyword {name}={keywords[name]!r}" for name in sorted(set(keywords) - known)]
         problems += [
-            f"{name}={keywords[name]!r} (only {', '.join(map(str, ORDERS))})"
-            for name in ("order", "order_z")
-            if keywords.get(name, 0) not in ORDERS
+            f"{name}={asked[name]!r} (only {', '.join(map(str, orders))})"
+            for name, orders in (("order", LABEL_ORDERS if labels else ORDERS), ("order_z", (0,) if labels else ORDERS))
+            if asked[name] not in orders
         ]
         problems += [
-            f"{name}={keywords[name]!r} (only {', '.join(map(str, values))})"
-            for name, values in (("is_seg", (False,)), ("force_separate_z", (None, False, True)))
-            if keywords.get(name, False) not in values
+            f"{name}={asked.get(name, False)!r} (only {', '.join(map(str, values))})"
+            for name, values in (("is_seg", (labels,)), ("force_separate_z", (None, False, True)))
+            if asked.get(name, False) not in values
         ]
     if problems:
         message = (
@@ -86,7 +90,7 @@ def supported_resampling(function_name: str, keywords: Mapping[str, Any]) -> dic
             "nnUNetv2_predict, which holds the whole image in memory"
         )
         raise InputError(message)
-    return {name: keywords.get(name, default) for name, default in DEFAULTS.items()}
+    return {name: asked[name] for name in DEFAULTS}
 
 
 def plan_resampling(

@@ -254,10 +254,8 @@ class SlidingWindow:
 
     def _patch(self, held: torch.Tensor) -> torch.Tensor:
         """Return what the network looks at, in memory of its own."""
-        import torch
-
         if self._layout.stored is None:
-            return held.clone(memory_format=torch.contiguous_format)
+            return _tensor(self._source.network_input(held.numpy()))
         return _tensor(self._source.normalized(held.numpy().view(self._layout.stored)))
 
     def _gaussian(self) -> torch.Tensor:

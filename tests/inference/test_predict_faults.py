@@ -232,18 +232,6 @@ def test_what_cannot_be_done_plane_by_plane_is_refused_with_the_command_that_can
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cascade_is_refused_with_the_command_that_can(run, tmp_path):
-    # The second stage sees the image and the two foreground labels.
-    cascade = write_trained_model(tmp_path / "cascade", channels=("image", "a", "b"), **SMALL)
-    stages = {"normalization_schemes": ["NoNormalization"], "use_mask_for_norm": [False], "previous_stage": "3d_lowres"}
-    edit(cascade / "plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(stages))
-    edit(cascade / "dataset.json", lambda dataset: dataset.update(channel_names={"0": "image"}))
-    outcome = run(model=cascade)
-    assert outcome.status == 1
-    assert "second stage of a cascade" in outcome.error
-    assert "nnUNetv2_predict" in outcome.error
-
-
 def test_the_older_name_for_channels_is_taken(run, model, tmp_path):
     old = copied(model, tmp_path / "old")
     edit(old / "dataset.json", lambda dataset: dataset.update(modality=dataset.pop("channel_names")))

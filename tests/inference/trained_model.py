@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def write_trained_model(
     features: int = 4,
     mirroring: bool = True,
     seed: int = 0,
+    previous_stage: str | None = None,
 ) -> Path:
-    """Write plans.json, dataset.json and a checkpoint per fold."""
+    """Write plans.json, dataset.json and a checkpoint per fold; with a previous stage, of a cascade's second."""
     folder.mkdir(parents=True)
     dataset = {
         "channel_names": {str(index): name for index, name in enumerate(channels)},
@@ -109,6 +111,7 @@ def write_trained_model(
                     "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
                 },
                 "batch_dice": False,
+                **({"previous_stage": previous_stage} if previous_stage else {}),
                 **(configuration or {}),
             }
         },
@@ -119,9 +122,10 @@ def write_trained_model(
     manager = PlansManager(content)
     settings = manager.get_configuration(name)
     heads = manager.get_label_manager(dataset).num_segmentation_heads
+    inputs = determine_num_input_channels(manager, settings, dataset)
     for fold in range(folds):
         torch.manual_seed(seed + fold)
-        network = nnUNetTrainer.build_network_architecture(manager, settings, len(channels), heads, False)
+        network = nnUNetTrainer.build_network_architecture(manager, settings, inputs, heads, False)
         balance(network)
         (folder / f"fold_{fold}").mkdir()
         torch.save(
