@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--save-probabilities",
         action="store_true",
-        help="write <case>.b2nd as well, a blosc2 array (heads, z, y, x) of float16",
+        help="write <case>.b2nd as well, a blosc2 array (heads, z, y, x) of float16; of parts, 'merge' writes it",
     )
     add("--overwrite", action="store_true", help="replace predictions of the same name, and begin unfinished runs anew")
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnunet_ext.errors import OutputError
-from nnunet_ext.files import written_when_complete
 from nnunet_ext.imageio import create_volume, has_ending
 from nnunet_ext.imageio.names import TIFF_ENDINGS
 from nnunet_ext.imageio.sidecar import write_sidecar
 from nnunet_ext.inference.disk import clear_disk_errors
 from nnunet_ext.inference.planes import BLOCK_BYTES
+from nnunet_ext.inference.stored_probabilities import create_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from nnunet_ext.inference.recipe import Box
     from nnunet_ext.inference.tile_grid import Shape
 
+_THICKNESS = 16
 _BYTE_LIMIT = 255
 """nnU-Net's readers write bytes where the highest label lies below this."""
 
@@ -108,8 +106,8 @@ def write_labels(
 
 def write_probabilities(
     path: Path,
-    planes: NDArray[Any],
-    background: NDArray[np.float32],
+    runs: Sequence[NDArray[Any]],
+    background: Sequence[float],
     *,
     shape: Shape,
     crop: Box,
@@ -122,42 +120,20 @@ def write_probabilities(
     ----------
     path
         File to write, ``.b2nd``.
-    planes
-        Shape (n, heads, height, width), along the axes of the network.
+    runs
+        Arrays (n, heads, height, width) that follow each other, along the axes of the network.
     background
         Probabilities outside of the crop, one per head.
     shape, crop, transpose, overwrite
         As in `write_labels`.
     """
-    import blosc2  # type: ignore[import-untyped]
-
-    heads = len(background)
-    with written_when_complete(path, overwrite=overwrite) as partial, clear_disk_errors(path), _blosc_errors(path):
-        stored = blosc2.empty(
-            (heads, *shape),
-            dtype=np.float16,
-            chunks=(1, min(16, shape[0]), *shape[1:]),
-            urlpath=str(partial),
-            mode="w",
-            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3},
-        )
-        for head in range(heads):
-            runs = PlaneRuns([planes[:, head]])
+    with create_probabilities(path, (len(background), *shape), _THICKNESS, overwrite=overwrite) as stored:
+        for head, fill in enumerate(background):
+            planes = PlaneRuns([run[:, head] for run in runs])
             start = 0
-            for slab in _slabs(runs, shape, crop, transpose, fill=float(background[head]), thickness=16):
+            for slab in _slabs(planes, shape, crop, transpose, fill=fill, thickness=_THICKNESS):
                 stored[head, start : start + len(slab)] = slab
                 start += len(slab)
-
-
-@contextmanager
-def _blosc_errors(path: Path) -> Iterator[None]:
-    """Blosc2 has one error for everything, which is a full disk more often than not."""
-    try:
-        yield
-    except RuntimeError as error:
-        free = shutil.disk_usage(path.parent).free
-        message = f"{path}: could not be written ({error}), {free / 1e9:.2f} GB free on the disk"
-        raise OutputError(message) from error
 
 
 def _slabs(

@@ -20,6 +20,7 @@ from nnunet_ext.inference.plane_store import PlaneStore
 from nnunet_ext.inference.planes import ImagePlanes, NetworkPlanes, stored_type
 from nnunet_ext.inference.resampling import SlabResampler
 from nnunet_ext.inference.sliding import SlidingWindow
+from nnunet_ext.inference.stored_probabilities import STORED_ENDING
 from nnunet_ext.inference.survey import Survey, survey
 from nnunet_ext.inference.tile_grid import TileGrid, tile_grid
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from nnunet_ext.inference.memory import Demand
     from nnunet_ext.inference.recipe import Recipe, Resamplings
     from nnunet_ext.inference.resampling import ResamplingPlan
-
-PROBABILITIES_ENDING = ".b2nd"
 
 
 @dataclass(frozen=True)
@@ -279,13 +278,14 @@ class CasePrediction:
                 "transpose": recipe.transpose,
                 "file_ending": options.file_ending,
                 "identity": self._made_of(image, frame),
+                "background": self._background() if options.save_probabilities else (),
             }
             return write_part(self._output, store, image, layout, overwrite=replace_files)
         written = self._output / f"{image.name}{options.file_ending}"
         if options.save_probabilities:
             write_probabilities(
-                self._output / f"{image.name}{PROBABILITIES_ENDING}",
-                store.probabilities(),
+                self._output / f"{image.name}{STORED_ENDING}",
+                [store.probabilities()],
                 self._background(),
                 shape=image.shape,
                 crop=frame.seen.crop,
@@ -304,12 +304,11 @@ class CasePrediction:
         )
         return written
 
-    def _background(self) -> NDArray[np.float32]:
+    def _background(self) -> tuple[float, ...]:
         """Return the probabilities that the label manager gives to what was cropped away."""
         crop = np.zeros((self._recipe.heads, 1, 1, 1), np.float32)
         whole = self._labels.revert_cropping_on_probabilities(crop, [[0, 1], [0, 1], [0, 1]], (1, 1, 2))
-        background: NDArray[np.float32] = np.asarray(whole)[:, 0, 0, 1]
-        return background
+        return tuple(float(value) for value in np.asarray(whole)[:, 0, 0, 1])
 
 
 def _remove_scratch(folder: Path) -> None:

@@ -12,10 +12,11 @@ from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, Nnun
 from nnunet_ext.files import read_json, refuse_existing, sha256, write_json
 from nnunet_ext.imageio.geometry import Geometry
 from nnunet_ext.imageio.names import OUTPUT_ENDINGS
-from nnunet_ext.inference.assemble import PlaneRuns, write_labels
+from nnunet_ext.inference.assemble import PlaneRuns, write_labels, write_probabilities
 from nnunet_ext.inference.disk import clear_disk_errors
 from nnunet_ext.inference.output_folder import check_output_folder
-from nnunet_ext.inference.parts import KIND, LABELS_SUFFIX, PARTS_SUFFIX, Part
+from nnunet_ext.inference.parts import KIND, LABELS_SUFFIX, PARTS_SUFFIX, PROBABILITIES_SUFFIX, Part
+from nnunet_ext.inference.stored_probabilities import STORED_ENDING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def holds_parts(folder: Path) -> bool:
 def merge_parts(
     predictions: Path, output: Path, *, file_ending: str | None = None, overwrite: bool = False
 ) -> list[Path]:
-    """Put the parts of all cases in a folder together.
+    """Put the parts of all cases in a folder together: label maps, and probabilities if the parts have them.
 
     Everything is checked first: that the parts of a case were made of the same model, image and settings, that none
     is missing, double, truncated or changed, and that together they hold every plane once.
@@ -80,7 +81,8 @@ def merge_parts(
         raise BadCasesError(problems)
     check_output_folder(output)
     targets = {case: output / f"{case}{file_ending or parts[0][1].file_ending}" for case, parts in cases.items()}
-    refuse_existing(list(targets.values()), overwrite=overwrite)
+    stored = {case: output / f"{case}{STORED_ENDING}" for case, parts in cases.items() if parts[0][1].background}
+    refuse_existing([*targets.values(), *stored.values()], overwrite=overwrite)
     with clear_disk_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         for name in _COPIED:
@@ -88,6 +90,16 @@ def merge_parts(
                 write_json(output / name, read_json(predictions / name))
     for case, parts in cases.items():
         record = parts[0][1]
+        if case in stored:
+            write_probabilities(
+                stored[case],
+                [_probabilities(path, part) for path, part in parts],
+                record.background,
+                shape=record.shape,
+                crop=record.crop,
+                transpose=record.transpose,
+                overwrite=overwrite,
+            )
         geometry = Geometry(**{key: _tuples(value) for key, value in record.geometry.items()})
         write_labels(
             targets[case],
@@ -110,9 +122,11 @@ def _read_parts(folder: Path) -> tuple[list[tuple[Path, Part]], list[str]]:
     for path in entries:
         match = _NAME.fullmatch(path.name)
         if match is None:
-            if path.suffix != LABELS_SUFFIX or not path.with_suffix(".json").exists():
+            known = path.suffix in (LABELS_SUFFIX, PROBABILITIES_SUFFIX)
+            if not (known and path.with_suffix(".json").exists()):
                 problems.append(
-                    f"{path}: no part of a prediction, expected part<number>of<number>.json and .labels only"
+                    f"{path}: no part of a prediction, expected part<number>of<number>.json, .labels and "
+                    ".probabilities only"
                 )
             continue
         try:
@@ -138,16 +152,20 @@ def _read_part(path: Path) -> Part:
 
 
 def _file_problem(path: Path, part: Part, named: tuple[int, int]) -> str:
-    labels = path.with_suffix(LABELS_SUFFIX)
     if (part.part, part.parts) != named:
         return f"{path}: is part {part.part} of {part.parts} by its content, which is another one than its name says"
-    if not labels.is_file():
-        return f"{labels}: no such file, expected planes {part.first} to {part.last} of case '{part.case}'"
-    size = (part.last - part.first) * part.plane[0] * part.plane[1] * np.dtype(part.dtype).itemsize
-    if labels.stat().st_size != size:
-        return f"{labels}: {labels.stat().st_size} bytes, expected {size}; the file is truncated or not its own"
-    if sha256(labels) != part.sha256:
-        return f"{labels}: not what {path.name} says was written (SHA-256 differs)"
+    pixels = (part.last - part.first) * part.plane[0] * part.plane[1]
+    files = {LABELS_SUFFIX: (pixels * np.dtype(part.dtype).itemsize, part.sha256)}
+    if part.background:
+        files[PROBABILITIES_SUFFIX] = (pixels * len(part.background) * 2, part.probabilities_sha256)
+    for suffix, (size, digest) in files.items():
+        file = path.with_suffix(suffix)
+        if not file.is_file():
+            return f"{file}: no such file, expected planes {part.first} to {part.last} of case '{part.case}'"
+        if file.stat().st_size != size:
+            return f"{file}: {file.stat().st_size} bytes, expected {size}; the file is truncated or not its own"
+        if sha256(file) != digest:
+            return f"{file}: not what {path.name} says was written (SHA-256 differs)"
     return ""
 
 
@@ -157,7 +175,10 @@ def _cover_problems(folder: Path, found: list[tuple[Path, Part]]) -> list[str]:
         return [f"{folder}: no part in it"]
     case = folder.name.removesuffix(PARTS_SUFFIX)
     first_path, first = found[0]
-    common = ("parts", "planes", "plane", "dtype", "shape", "crop", "transpose", "geometry", "identity", "file_ending")
+    common = (
+        *("parts", "planes", "plane", "dtype", "shape", "crop", "transpose", "geometry", "identity", "file_ending"),
+        "background",
+    )
     problems = [
         f"{path}: belongs to case '{part.case}', expected '{case}'" for path, part in found if part.case != case
     ]
@@ -194,10 +215,16 @@ def _cover_problems(folder: Path, found: list[tuple[Path, Part]]) -> list[str]:
 
 
 def _labels(path: Path, part: Part) -> NDArray[Any]:
-    shape = (part.last - part.first, *part.plane)
-    if shape[0] == 0:
-        return np.zeros(shape, part.dtype)
-    return np.memmap(path.with_suffix(LABELS_SUFFIX), np.dtype(part.dtype), "r", shape=shape)
+    return _mapped(path.with_suffix(LABELS_SUFFIX), (part.last - part.first, *part.plane), np.dtype(part.dtype))
+
+
+def _probabilities(path: Path, part: Part) -> NDArray[Any]:
+    shape = (part.last - part.first, len(part.background), *part.plane)
+    return _mapped(path.with_suffix(PROBABILITIES_SUFFIX), shape, np.dtype(np.float16))
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.memmap(path, dtype, "r", shape=shape) if shape[0] else np.zeros(shape, dtype)
 
 
 def _tuples(value: Any) -> Any:

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from nnunet_ext.inference.case import CaseImage
     from nnunet_ext.inference.plane_store import PlaneStore
     from nnunet_ext.inference.recipe import Box
 
 PARTS_SUFFIX = ".parts"
 LABELS_SUFFIX = ".labels"
+PROBABILITIES_SUFFIX = ".probabilities"
 KIND = "part of a prediction"
 
 
@@ -55,6 +58,10 @@ class Part:
         Of the prediction.
     identity
         Model, input and settings that it was made of.
+    background
+        Probabilities outside of the crop, one per head; empty for labels alone.
+    probabilities_sha256
+        Of the file with the probabilities (planes, heads, height, width), float16; empty without one.
     """
 
     case: str
@@ -72,6 +79,8 @@ class Part:
     geometry: dict[str, Any]
     file_ending: str
     identity: dict[str, Any]
+    background: tuple[float, ...] = ()
+    probabilities_sha256: str = ""
 
 
 def part_range(part: int, parts: int, row_starts: Sequence[int], planes: int) -> tuple[int, int]:
@@ -101,7 +110,7 @@ def part_range(part: int, parts: int, row_starts: Sequence[int], planes: int) ->
 def write_part(
     output: Path, store: PlaneStore, image: CaseImage, layout: Mapping[str, Any], *, overwrite: bool
 ) -> Path:
-    """Write the labels of a finished part, and its JSON file last.
+    """Write the labels, and probabilities if there are any, of a finished part, and its JSON file last.
 
     Parameters
     ----------
@@ -112,7 +121,8 @@ def write_part(
     image
         The case.
     layout
-        ``part, parts, planes, plane, crop, transpose, file_ending, identity`` of `Part`.
+        ``part, parts, planes, plane, crop, transpose, file_ending, identity, background`` of `Part`; with a background,
+        the store has probabilities.
     overwrite
         Whether the same part may be replaced.
 
@@ -123,20 +133,19 @@ def write_part(
     """
     folder = output / f"{image.name}{PARTS_SUFFIX}"
     record_path = folder / part_name(layout["part"], layout["parts"])
-    labels_path = record_path.with_suffix(LABELS_SUFFIX)
     labels = store.labels()
     refuse_existing([record_path], overwrite=overwrite)
-    with clear_disk_errors(labels_path, labels.nbytes), written_when_complete(labels_path, overwrite=True) as partial:
-        with partial.open("wb") as file:
-            for start in range(0, len(labels), 16):
-                file.write(np.ascontiguousarray(labels[start : start + 16]).data)
-        digest = sha256(partial)
+    digest = _write_planes(record_path.with_suffix(LABELS_SUFFIX), labels)
+    probabilities = ""
+    if layout.get("background"):
+        probabilities = _write_planes(record_path.with_suffix(PROBABILITIES_SUFFIX), store.probabilities())
     record = Part(
         case=image.name,
         first=store.first,
         last=store.last,
         dtype=labels.dtype.name,
         sha256=digest,
+        probabilities_sha256=probabilities,
         shape=image.shape,
         geometry=asdict(image.geometry),
         **layout,
@@ -148,3 +157,12 @@ def write_part(
 def part_name(part: int, parts: int) -> str:
     """Return the name of the JSON file of a part."""
     return f"part{part:03d}of{parts:03d}.json"
+
+
+def _write_planes(path: Path, planes: NDArray[Any]) -> str:
+    """Write planes (n, …) and return the SHA-256 of the file."""
+    with clear_disk_errors(path, planes.nbytes), written_when_complete(path, overwrite=True) as partial:
+        with partial.open("wb") as file:
+            for start in range(0, len(planes), 16):
+                file.write(np.ascontiguousarray(planes[start : start + 16]).data)
+        return sha256(partial)

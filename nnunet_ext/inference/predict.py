@@ -15,13 +15,14 @@ from nnunet_ext.imageio.case_files import find_cases
 from nnunet_ext.imageio.names import OUTPUT_ENDINGS
 from nnunet_ext.inference.case import CaseImage, check_case
 from nnunet_ext.inference.case_images import find_case_images
-from nnunet_ext.inference.case_prediction import PROBABILITIES_ENDING, CasePrediction, Options
+from nnunet_ext.inference.case_prediction import CasePrediction, Options
 from nnunet_ext.inference.disk import clear_disk_errors
 from nnunet_ext.inference.memory import default_memory, parse_memory
 from nnunet_ext.inference.model import CHECKPOINT, check_step_size, find_trained_model, load_predictor
 from nnunet_ext.inference.output_folder import check_output_folder
-from nnunet_ext.inference.parts import LABELS_SUFFIX, PARTS_SUFFIX, part_name
+from nnunet_ext.inference.parts import LABELS_SUFFIX, PARTS_SUFFIX, PROBABILITIES_SUFFIX, part_name
 from nnunet_ext.inference.recipe import Recipe, read_recipe
+from nnunet_ext.inference.stored_probabilities import STORED_ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ def predict(
     part, parts
         Predict only one of several parts (numbered from 0) of every image; `merge_parts` puts them together.
     save_probabilities
-        Write ``<case>.b2nd`` as well, a blosc2 array (heads, z, y, x) of float16.
+        Write ``<case>.b2nd`` as well, a blosc2 array (heads, z, y, x) of float16; of parts, when they are merged.
     overwrite
         Whether predictions may be replaced.
     report
@@ -140,7 +141,7 @@ def predict(
         message = "--resume and --overwrite: go on with what is there, or begin anew; give one of them"
         raise InputError(message)
     check_step_size(step_size)
-    _check_parts(part, parts, save_probabilities=save_probabilities)
+    _check_parts(part, parts)
     available = default_memory() if memory is None else parse_memory(memory)
     trained = find_trained_model(Path(model), folds, checkpoint)
     found = find_case_images(Path(images))
@@ -246,7 +247,7 @@ def _checked_cases(
     return cases
 
 
-def _check_parts(part: int | None, parts: int | None, *, save_probabilities: bool) -> None:
+def _check_parts(part: int | None, parts: int | None) -> None:
     if (part is None) != (parts is None):
         message = "--part I and --parts N belong together"
         raise InputError(message)
@@ -255,9 +256,6 @@ def _check_parts(part: int | None, parts: int | None, *, save_probabilities: boo
     if parts < 1 or not 0 <= part < parts:
         expected = f"a part from 0 to {parts - 1}" if parts > 0 else "at least one part"
         message = f"--part {part} --parts {parts}: expected {expected}"
-        raise InputError(message)
-    if save_probabilities:
-        message = "--save-probabilities: parts hold labels only; predict without --part"
         raise InputError(message)
 
 
@@ -304,9 +302,10 @@ def _targets(image: CaseImage, output: Path, options: Options) -> tuple[Path, ..
     """Return the files that a case will have, the one that is written last first."""
     if options.part is not None:
         record = output / f"{image.name}{PARTS_SUFFIX}" / part_name(options.part, options.parts)
-        return record, record.with_suffix(LABELS_SUFFIX)
+        suffixes = (LABELS_SUFFIX, PROBABILITIES_SUFFIX) if options.save_probabilities else (LABELS_SUFFIX,)
+        return record, *(record.with_suffix(suffix) for suffix in suffixes)
     labels = output / f"{image.name}{options.file_ending}"
-    return (labels, output / f"{image.name}{PROBABILITIES_ENDING}") if options.save_probabilities else (labels,)
+    return (labels, output / f"{image.name}{STORED_ENDING}") if options.save_probabilities else (labels,)
 
 
 def _check_whole(finished: list[tuple[Path, ...]]) -> None:

@@ -34,7 +34,8 @@ def write(folder: Path, part: int, case: str = "c", *, overwrite: bool = False, 
     """Write a part of the same case, but for what is said to be different."""
     first, last = more.pop("planes_of_part", RANGES[part])
     identity = more.pop("identity", IDENTITY)
-    kept = PlaneStore(folder / "predict_state" / f"{case}{part}", identity, first, last, (5, 6), np.dtype(np.uint8))
+    state, heads = folder / "predict_state" / f"{case}{part}", len(more.get("background", ()))
+    kept = PlaneStore(state, identity, first, last, (5, 6), np.dtype(np.uint8), heads)
     if not kept.is_complete:
         kept.append(PLANES[first:last])
     image = CaseImage(case, (), more.pop("shape", SHAPE), more.pop("geometry", GEOMETRY), (1.0, 1.0, 1.0))
@@ -172,6 +173,47 @@ def test_missing_labels_are_named(tmp_path):
     labels = write_all(tmp_path)[0].with_suffix(".labels")
     labels.unlink()
     assert f"{labels}: no such file, expected planes 0 to 4 of case 'c'" in problem_of(tmp_path)
+
+
+def write_with_probabilities(folder: Path) -> list[Path]:
+    """Write parts with probabilities of two heads, which are those of random numbers."""
+    stacks = np.random.default_rng(1).random((9, 2, 5, 6)).astype(np.float16)
+    records = []
+    for part, (first, last) in enumerate(RANGES):
+        state = folder / "predict_state" / f"c{part}"
+        store = PlaneStore(state, IDENTITY, first, last, (5, 6), np.dtype(np.uint8), heads=2)
+        store.append(PLANES[first:last], np.moveaxis(stacks[first:last], 1, 0))
+        records.append(write(folder, part, background=(0.75, 0.25)))
+    np.save(folder / "expected.npy", stacks)
+    return records
+
+
+def test_probabilities_of_parts_become_one_array(tmp_path):
+    import blosc2
+
+    write_with_probabilities(tmp_path)
+    merge_parts(tmp_path, tmp_path / "merged")
+    found = blosc2.open(str(tmp_path / "merged" / "c.b2nd"))[:]
+    expected = np.empty((2, *SHAPE), np.float16)
+    expected[0], expected[1] = 0.75, 0.25
+    # (y, head, x, z) to (head, z, y, x)
+    expected[:, 1:7, 2:11, 0:5] = np.load(tmp_path / "expected.npy").transpose(1, 3, 0, 2)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(OutputExistsError, match=r"c\.b2nd"):
+        merge_parts(tmp_path, tmp_path / "merged", file_ending=".mha")
+
+
+def test_probabilities_that_are_not_there_or_changed_are_named(tmp_path):
+    records = write_with_probabilities(tmp_path)
+    stored = records[2].with_suffix(".probabilities")
+    content = bytearray(stored.read_bytes())
+    content[70] ^= 1
+    stored.write_bytes(content)
+    assert f"{stored}: not what part002of003.json says was written (SHA-256 differs)" in problem_of(tmp_path)
+    stored.write_bytes(content[:-2])
+    assert f"{stored}: 598 bytes, expected 600" in problem_of(tmp_path)
+    stored.unlink()
+    assert f"{stored}: no such file" in problem_of(tmp_path)
 
 
 @pytest.mark.parametrize(

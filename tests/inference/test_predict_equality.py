@@ -170,6 +170,22 @@ def test_probabilities_are_those_of_nnunet(regions: bool, tmp_path: Path) -> Non
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
+def test_probabilities_of_parts_are_those_of_the_whole(tmp_path: Path) -> None:
+    import blosc2
+
+    model = write_trained_model(
+        tmp_path / "model", patch=(10, 12, 10), features=4, transpose=(1, 2, 0), spacing=(1.2, 1.0, 0.9)
+    )
+    images = write_image(tmp_path / "images", Case(shape=(21, 40, 19)))
+    predict(images, tmp_path / "whole", model, device="cpu", save_probabilities=True)
+    for part in (2, 0, 1):
+        predict(images, tmp_path / "parts", model, device="cpu", save_probabilities=True, part=part, parts=3)
+    merge_parts(tmp_path / "parts", tmp_path / "merged")
+    whole, merged = (blosc2.open(str(tmp_path / folder / "case.b2nd"))[:] for folder in ("whole", "merged"))
+    np.testing.assert_array_equal(merged, whole)
+    np.testing.assert_array_equal(read(tmp_path / "merged" / "case.nii.gz"), read(tmp_path / "whole" / "case.nii.gz"))
+
+
 @pytest.mark.parametrize("ending", [".tif", ".mha", ".nii.gz"])
 def test_any_format_in_and_out_gives_the_same_labels(ending: str, tmp_path: Path) -> None:
     model = write_trained_model(tmp_path / "model", patch=(10, 12, 10), features=4, spacing=(1.0, 1.0, 1.0))

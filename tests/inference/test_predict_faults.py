@@ -73,7 +73,6 @@ def configured(model: Path, target: Path, **changes: Any) -> Path:
         (["--part", 0, "--parts", 0], "--part 0 --parts 0: expected at least one part"),
         (["--part", 1], "--part I and --parts N belong together"),
         (["--parts", 2], "--part I and --parts N belong together"),
-        (["--part", 0, "--parts", 2, "--save-probabilities"], "--save-probabilities: parts hold labels only"),
         (["--memory", "abc"], "--memory abc: expected a size such as 8G or 500M"),
         (["--format", ".xyz"], "--format .xyz: expected one of .nii.gz"),
         (["--format", ".png"], "22 slices of uint8 given, PNG holds one slice"),
