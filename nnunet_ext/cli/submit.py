@@ -42,7 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pipeline = workflows.add_parser("pipeline", help="train, compare, predict with the best", formatter_class=form)
     for workflow in (train, pipeline):
         _add_training(workflow)
-    predict.add_argument("-m", dest="model", type=Path, required=True, metavar="MODEL_FOLDER", help="the model")
+    predict.add_argument(
+        "-m",
+        dest="models",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="MODEL_FOLDER",
+        help="the model; of several, the mean of their probabilities counts. A cascade's first stage is looked for "
+        "beside it and predicted before",
+    )
     predict.add_argument("-f", dest="folds", nargs="+", default=[], metavar="FOLD", help="default: all that are there")
     predict.add_argument("--postprocessing", type=Path, metavar="PKL", help="postprocessing.pkl of nnU-Net to apply")
     for workflow, required in ((predict, True), (pipeline, False)):
@@ -52,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="compare",
         action="store_false",
         help="with one configuration: predict with it, without looking for post-processing",
+    )
+    pipeline.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="compare pairs of configurations as well, and predict with both where a pair is best; trains with --npz",
     )
     for workflow in (train, predict, pipeline):
         _add_common(workflow)
@@ -168,8 +182,8 @@ def _steps(args: argparse.Namespace, site: Site) -> tuple[str, Sequence[Step]]:
     if args.workflow == "train":
         return name, training_steps(training, processes)
     prediction = _prediction(args, args.images or training.dataset.raw / "imagesTs", site)
-    check_pipeline(training, prediction, compare=args.compare)
-    return name, pipeline_steps(training, prediction, processes, compare=args.compare)
+    check_pipeline(training, prediction, compare=args.compare, ensemble=args.ensemble)
+    return name, pipeline_steps(training, prediction, processes, compare=args.compare, ensemble=args.ensemble)
 
 
 def _training(args: argparse.Namespace, dataset: Any) -> Training:
@@ -191,14 +205,14 @@ def _training(args: argparse.Namespace, dataset: Any) -> Training:
 
 
 def _prediction(args: argparse.Namespace, images: Path, site: Site) -> Prediction:
+    from nnunet_ext.cluster.members import member_of
     from nnunet_ext.cluster.prediction import Prediction
 
     alone = args.workflow == "predict"
     return Prediction(
         images=images,
         output=args.output,
-        model=args.model if alone else None,
-        folds=tuple(args.folds) if alone else (),
+        members=tuple(member_of(model, args.folds) for model in args.models) if alone else (),
         postprocessing=args.postprocessing if alone else None,
         checkpoint=args.checkpoint,
         step_size=args.step_size,
@@ -267,7 +281,13 @@ def _asked_for(args: argparse.Namespace) -> dict[str, Any]:
     """Return what decides on the steps, in a form that JSON holds."""
     how = ("resume", "resume_folder", "resume_site", "resume_dry", "dry_run", "site", "scheduler", "folder", "after")
     found = {name: value for name, value in vars(args).items() if name not in how}
-    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in found.items()}
+    return {name: _for_json(value) for name, value in found.items()}
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_for_json(entry) for entry in value]
+    return str(value.absolute()) if isinstance(value, Path) else value
 
 
 def _check_reachable(scheduler: str, site: Site, *, dry_run: bool) -> None:

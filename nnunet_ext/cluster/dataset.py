@@ -91,8 +91,17 @@ def read_configurations(dataset: Dataset, plans: str) -> dict[str, dict[str, Any
         If the plans cannot be read.
     """
     path = dataset.preprocessed / f"{plans}.json"
-    if not path.is_file():
-        return None
+    return read_plans(path) if path.is_file() else None
+
+
+def read_plans(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the configurations of a plans file, with what they inherit.
+
+    Raises
+    ------
+    MissingInputError, InputError
+        If the file is not there, or not plans of nnU-Net.
+    """
     own = read_json(path).get("configurations")
     if not isinstance(own, dict):
         message = f"{path}: no 'configurations' in it, expected plans of nnU-Net"

@@ -98,7 +98,7 @@ def test_a_pipeline_on_pbs(home, fake):
     assert [call[-1] for call in calls] == [f"scripts/{name}.sh" for name in names]
     assert option(calls[0], "-W") == option(calls[1], "-W") == "depend=afterok:7.server"
     assert option(calls[2], "-W") == "depend=afterokarray:101[].server:102[].server"
-    assert str(home / "my out" / "parts") in steps[3].tasks[0].commands[0].argv
+    assert str(home / "my out") in steps[3].tasks[0].commands[0].argv
     assert str(home / "it's a home" / "raw" / "Dataset001_Toy" / "imagesTs") in steps[3].tasks[0].commands[0].argv
 
 
