@@ -3,14 +3,17 @@
     python docs/figures.py                  # scans and thresholds of the demo
     python docs/figures.py DEMO_FOLDER      # with the network's predictions, of a folder that `nnunet_ext demo` made
 
-``demo.png`` and ``overlay.png`` show the soil column that the demo generates; those of the documentation were made from
-a demo. Without one, what smoothing and thresholds make of it stands where the network's prediction would. ``front.png``
-shows a generated glacier whose "prediction" is the label, moved and bent. Captions have to say what is shown.
+``demo.png`` and ``overlay.png`` show the soil column that the demo generates, ``report.png`` its scores (only with a
+demo; needs Chromium); those of the documentation were made from a demo. Without one, what smoothing and thresholds make
+of it stands where the network's prediction would. ``front.png`` shows a generated glacier whose "prediction" is the
+label, moved and bent. Captions have to say what is shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -46,6 +49,8 @@ def main() -> None:
             make_scans(Path(folder))
             add_smoothed_thresholds(Path(folder))
         draw(demo or Path(folder), "smoothed" if demo is None else "exported")
+    if demo is not None:
+        save(picture_of_report(demo), FIGURES / "report.png", width=900)
     save(Image.fromarray(front_overlay_of_phantom()), FIGURES / "front.png", width=600)
 
 
@@ -99,6 +104,19 @@ def overlay_of_demo(demo: Path, predictions: str) -> Image.Image:
         model = "network" if predictions == "exported" else predictions
         drawn = overlay({model: demo / predictions}, demo / "unseen_truth", Path(folder) / "out", **options)
         with Image.open(next(path for path in drawn if path.suffix == ".png")) as image:
+            return image.convert("RGB")
+
+
+def picture_of_report(demo: Path) -> Image.Image:
+    """Return the top of the demo's report.html, without the place where the demo lay; Chromium draws it."""
+    with tempfile.TemporaryDirectory() as folder:
+        page, picture = Path(folder) / "report.html", Path(folder) / "report.png"
+        page.write_text((demo / "scores" / "report.html").read_text().replace(f"{demo.resolve()}/", ""))
+        words = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--disable-background-networking"]
+        words += ["--hide-scrollbars", "--window-size=1100,1070", f"--user-data-dir={folder}/user"]
+        words += [f"--screenshot={picture}", page.as_uri()]
+        subprocess.run([shutil.which("chromium") or "chromium", *words], check=True, capture_output=True)
+        with Image.open(picture) as image:
             return image.convert("RGB")
 
 

@@ -53,6 +53,9 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "merge_annotations": Verb("nnunet_ext.cli.merge_annotations", "Two annotators' work to one, and their agreement."),
     "split": Verb("nnunet_ext.cli.split", "Large images to overlapping pieces for nnUNetv2_predict."),
     "merge": Verb("nnunet_ext.cli.merge", "Predicted pieces or parts of images to whole predictions."),
+    "ensemble": Verb(
+        "nnunet_ext.cli.ensemble", "The mean of several models' probabilities to labels, in bounded memory."
+    ),
     "predict": Verb("nnunet_ext.cli.predict", "Predict volumes larger than memory, as nnUNetv2_predict would."),
     "postprocess": Verb(
         "nnunet_ext.cli.postprocess", "Change predictions by rules: a class with few voxels becomes another."
@@ -76,7 +79,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Get data in": ("convert",),
     "Several label maps per image": ("stack", "unstack"),
     "Train (with nnUNetv2_train) and benchmark": ("curves", "benchmark"),
-    "Predict": ("prepare", "predict", "split", "merge", "postprocess", "calving_front"),
+    "Predict": ("prepare", "predict", "split", "merge", "ensemble", "postprocess", "calving_front"),
     "Take results out": ("export",),
     "Evaluate": ("evaluate", "overlay", "phase_fractions", "evaluate_fronts", "front_plots"),
     "Clusters": ("submit", "jobs"),

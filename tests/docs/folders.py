@@ -160,12 +160,13 @@ def evaluation(folder: Path) -> None:
 
 
 def large_volumes(folder: Path) -> None:
-    """A scan and a model with random weights."""
+    """A scan and two models with random weights."""
     from tests.inference.trained_model import write_trained_model
 
     put(folder / "input" / "S1_0000.nii.gz", image_of(1, (40, 24, 20)), Geometry())
-    trainer = "nnUNetTrainer_betterIgnoreSampling__nnUNetPlans__3d_fullres"
-    write_trained_model(folder / "nnUNet_results" / "Dataset777_SoilRoots" / trainer)
+    trainer = folder / "nnUNet_results" / "Dataset777_SoilRoots" / "nnUNetTrainer_betterIgnoreSampling__nnUNetPlans"
+    write_trained_model(trainer.with_name(f"{trainer.name}__3d_fullres"))
+    write_trained_model(trainer.with_name(f"{trainer.name}__2d"), patch=(24, 20))
 
 
 def recipes(folder: Path) -> None:

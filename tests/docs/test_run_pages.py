@@ -106,7 +106,7 @@ RUNS = {
     "docs/evaluation.md": Run(folders.evaluation, ("comparison/comparison.csv", "fractions", "curves/curves.csv")),
     "docs/large_volumes.md": Run(
         folders.large_volumes,
-        ("predictions/S1.nii.gz", "pieces/split_manifest.json"),
+        ("predictions/S1.nii.gz", "pieces/split_manifest.json", "ensembled/S1.nii.gz"),
         {
             "merge -i parts": "predictions",
             "--save-probabilities": "predictions",

@@ -180,6 +180,17 @@ def test_damaged_probabilities_leave_nothing_behind(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_archive_that_promises_more_than_it_holds_is_named(tmp_path):
+    folder = write_predictions(tmp_path / "in", cut_out_of(soft((10, 7, 8), 3)), 0, count=2)
+    path = folder / "S1__2__3__10_.npz"
+    with zipfile.ZipFile(path) as members:
+        content = members.read("probabilities.npy")
+    with zipfile.ZipFile(path, "w") as members:
+        members.writestr("probabilities.npy", content[:-100])
+    with pytest.raises(InputError, match=r"S1__2__3__10_\.npz: cannot be read"):
+        blend(folder, tmp_path / "out")
+
+
 def test_probabilities_in_turned_axes_are_not_blended(tmp_path):
     given = cut_out_of(soft((10, 7, 8), 3))
     folder = write_predictions(tmp_path / "in", given, 0, image_reader_writer="SimpleITKIOWithReorient")
