@@ -66,7 +66,10 @@ class StagePlanes:
         """
         if self._resampling is None:
             for block in self._planes.stored_blocks(first, last):
-                yield self._places(block).astype(np.float32)
+                places = np.empty(block.shape, np.float32)
+                for plane in range(block.shape[1]):
+                    places[:, plane] = self._places(block[:, plane])
+                yield places
             return
         yield from self._resampled(self._resampling, first, last)
 
@@ -80,8 +83,8 @@ class StagePlanes:
         place = begin
         for block in self._planes.stored_blocks(begin, end):
             # Plane by plane, as there is a channel for every label.
-            for plane in np.moveaxis(self._places(block), 1, 0):
-                slab = plane[:, None]
+            for plane in range(block.shape[1]):
+                slab = self._places(block[:, plane])[:, None]
                 if scores.needed[0] <= place < scores.needed[1]:
                     waiting[0].add(scores.push(slab == np.arange(count).reshape(-1, 1, 1, 1)))
                 if nearest.needed[0] <= place < nearest.needed[1]:
