@@ -57,7 +57,8 @@ def voxels_of_small_components(slabs: Iterable[Mask], limit: float) -> Numbers:
         count, first = count + number, first + mask.size
     if not count:
         return np.zeros(0, np.int64)
-    pairs = np.concatenate([np.zeros((2, 0), np.int64), *touching], axis=1)
+    # scipy takes 32-bit indices everywhere, and 64-bit ones only from later releases on.
+    pairs = np.concatenate([np.zeros((2, 0), np.int32), *touching], axis=1).astype(np.int32)
     graph = coo_array((np.ones(pairs.shape[1], np.bool_), (pairs[0], pairs[1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     total = np.bincount(component, weights=np.concatenate(sizes))

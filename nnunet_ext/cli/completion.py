@@ -7,6 +7,7 @@ of ``$fpath``. fish: a file ``~/.config/fish/completions/nnunet_ext.fish``. Prin
 from __future__ import annotations
 
 import argparse
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nnunet_ext.cli import Verb
 
 SHELLS = ("bash", "zsh", "fish")
+_OPTIONS_OF_BASH = re.compile(r"^(complete)(?: -o \w+)* (-F \S+ nnunet_ext)$", re.MULTILINE)
+"""The line that declares the completion; which options it has depends on shtab's version."""
 
 
 class CompletionUnavailableError(NnunetExtError, ImportError):
@@ -62,9 +65,7 @@ def completion(shell: str) -> str:
     if shell == "bash":
         # bash offers files by itself where nothing else fits, and knows better than shtab how to quote them. Declared
         # as files, options that take several words would also hide the flags that may follow.
-        return str(shtab.complete(parser, shell)).replace(
-            "complete -o bashdefault", "complete -o bashdefault -o default"
-        )
+        return re.sub(_OPTIONS_OF_BASH, r"\1 -o bashdefault -o default \2", str(shtab.complete(parser, shell)))
     for action in _actions(parser):
         if _takes_text(action):
             action.complete = shtab.FILE  # type: ignore[attr-defined]

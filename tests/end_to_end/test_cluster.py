@@ -15,7 +15,7 @@ import pytest
 
 from nnunet_ext.demo.run import environment
 from nnunet_ext.files import write_json
-from nnunet_ext.imageio import write_volume
+from nnunet_ext.imageio import read_volume, write_volume
 from nnunet_ext.imageio.geometry import Geometry
 from tests.builders import fake_package, soil_folder
 from tests.end_to_end import cluster_classes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.end_to_end
 
 DATASET, PLANS, TRAINER = "Dataset931_Cluster", "nnUNetPlansCPU", "nnUNetTrainerShort"
+PLANNING = ("-pl", "ExperimentPlannerCPU", "-npfp", 1, "-np", 1)
 PATIENCE = 600
 """Seconds for a submission; far more than it takes, since other things run on the machine."""
 
@@ -98,12 +99,13 @@ def make_site(folder: Path, slurm: Slurm, scheduler: str = "slurm") -> Site:
     return site
 
 
-def write_dataset(folder: Path, cases: int = 5) -> None:
+def write_dataset(folder: Path, cases: int = 5, slices: int = 3) -> None:
     """Noisy slices with a bright disc, at another place in every case."""
     rng = np.random.default_rng(7)
     y, x = np.indices((32, 32))
     for case in range(cases):
-        labels = (np.hypot(y - rng.uniform(10, 22), x - rng.uniform(10, 22)) < 7).astype(np.uint8)[None].repeat(3, 0)
+        disc = np.hypot(y - rng.uniform(10, 22), x - rng.uniform(10, 22)) < 7
+        labels = disc.astype(np.uint8)[None].repeat(slices, 0)
         image = np.array([100, 180])[labels] + rng.normal(0, 15, labels.shape)
         geometry = Geometry(spacing=(3.0, 1.0, 1.0))
         write_volume(folder / "imagesTr" / f"case{case}_0000.nii.gz", image.astype(np.float32), geometry)
@@ -198,8 +200,7 @@ def test_killed_folds_go_on_and_only_they_and_what_waits_for_them(tmp_path: Path
     site = make_site(tmp_path, slurm)
     raw, output = tmp_path / "nnUNet_raw" / DATASET, tmp_path / "output"
     write_dataset(raw)
-    plan = ["-d", 931, "-c", "2d", "-pl", "ExperimentPlannerCPU", "-npfp", 1, "-np", 1]
-    site.run("nnUNetv2_plan_and_preprocess", *plan)
+    site.run("nnUNetv2_plan_and_preprocess", "-d", 931, "-c", "2d", *PLANNING)
     # Fold 1 is killed, fold 2 runs into its time limit.
     site.hold("train", 1, 2)
     training = ["-d", 931, "-c", "2d", "-f", 0, 1, 2, "-tr", TRAINER, "-p", PLANS, "-device", "cpu"]
@@ -233,6 +234,61 @@ def test_killed_folds_go_on_and_only_they_and_what_waits_for_them(tmp_path: Path
         assert "Epoch 1" not in second
         assert " --c\n" in second
     assert len(predictions_in(output / "predictions")) == 5
+
+
+def plan_a_cascade(site: Site) -> None:
+    """Plan 3d_fullres, and add to it what the planner adds for large images; two folds."""
+    site.run("nnUNetv2_plan_and_preprocess", "-d", 931, "-c", "3d_fullres", *PLANNING)
+    preprocessed = site.folder / "nnUNet_preprocessed" / DATASET
+
+    def add(plans: dict[str, Any]) -> None:
+        configurations = plans["configurations"]
+        z, y, x = configurations["3d_fullres"]["spacing"]
+        low = {"data_identifier": f"{PLANS}_3d_lowres", "spacing": [z, 1.5 * y, 1.5 * x]}
+        configurations["3d_lowres"] = {"inherits_from": "3d_fullres", **low, "next_stage": "3d_cascade_fullres"}
+        configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+
+    edit(preprocessed / f"{PLANS}.json", add)
+    cases = [f"case{number}" for number in range(5)]
+    splits = [{"train": cases[2:], "val": cases[:2]}, {"train": cases[:2], "val": cases[2:]}]
+    write_json(preprocessed / "splits_final.json", splits)
+
+
+def test_a_cascade_and_an_ensemble_are_predicted_as_by_stock_commands(tmp_path: Path, slurm: Slurm) -> None:
+    site = make_site(tmp_path, slurm)
+    raw = tmp_path / "nnUNet_raw" / DATASET
+    write_dataset(raw, slices=8)
+    plan_a_cascade(site)
+    images, configurations = raw / "imagesTr", ("3d_lowres", "3d_cascade_fullres")
+    training = ["-d", 931, "-c", *configurations, "-f", 0, 1, "-tr", TRAINER, "-p", PLANS, "--ensemble"]
+    options = ["-i", images, "-device", "cpu", "-np", 1, "--disable_tta"]
+    jobs = site.submit("pipeline", *training, *options, "-o", tmp_path / "best", "--parts", 2)
+    slurm.wait_for_jobs(PATIENCE)
+    steps = ["preprocess", *(f"train_{name}" for name in configurations), "find_best", "first_stage"]
+    steps += ["merge_first_stage", "predict", "merge", "ensemble", "postprocess"]
+    assert set(outcomes(jobs).values()) == {"done"}, story(jobs)
+    assert {task.split(".")[0] for task in outcomes(jobs)} == set(steps)
+    # Both of them, whatever was found best.
+    results = tmp_path / "nnUNet_results" / DATASET
+    models = [results / f"{TRAINER}__{PLANS}__{name}" for name in configurations]
+    pair = site.submit("predict", "-m", *models, *options, "-o", tmp_path / "pair", name="jobs_of_pair")
+    slurm.wait_for_jobs(PATIENCE)
+    assert set(outcomes(pair).values()) == {"done"}, story(pair)
+
+    stock = [tmp_path / f"stock_{name}" for name in configurations]
+    for name, output in zip(configurations, stock, strict=True):
+        words = ["-i", images, "-o", output, "-d", 931, "-c", name, "-tr", TRAINER, "-p", PLANS, "-f", 0, 1]
+        words += ["-device", "cpu", "-npp", 1, "-nps", 1, "--disable_tta", "--save_probabilities"]
+        site.run("nnUNetv2_predict", *words, *(["-prev_stage_predictions", stock[0]] if output != stock[0] else []))
+    site.run("nnUNetv2_ensemble", "-i", *stock, "-o", tmp_path / "stock_pair", "-np", 1)
+    expected = {models[0].name: stock[0], models[1].name: stock[1]}
+    chosen = [Path(member["model"]).name for member in json.loads((jobs / "best_model.json").read_text())["members"]]
+    best = expected[chosen[0]] if len(chosen) == 1 else tmp_path / "stock_pair"
+    for ours, theirs in ((tmp_path / "best", best), (tmp_path / "pair", tmp_path / "stock_pair")):
+        for case in range(5):
+            found, wanted = (read_volume(at / f"case{case}.nii.gz")[0] for at in (ours / "predictions", theirs))
+            # Probabilities are kept in half precision.
+            assert np.mean(found == wanted) >= 0.999
 
 
 def make_predicted(site: Site, name: str, seed: int, cases: int = 1) -> tuple[Path, Path]:
