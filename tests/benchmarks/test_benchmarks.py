@@ -19,6 +19,7 @@ QUICK_RUNS = {
         ["regions, 2 tasks", "2 tasks, late / single", "2 tasks, early / sum of single", "at most"],
     ),
     "large_volumes": (["--quick"], ["24³", "32³", "bytes per voxel, RATIO", "Goal, 4 heads: growth"]),
+    "ensemble": (["--quick"], ["stock GB", "bytes per voxel: stock", "Goal, growth", "Small images say nothing"]),
     "nifti": (["--quick"], ["20 cases of 40³ voxels, 2 processes", "ours", "peer", "Few cases say nothing"]),
     "training_speed": (
         ["--quick"],
