@@ -47,7 +47,7 @@ class Study(NamedTuple):
 
 
 EARLY, LATE = "nnUNetTrainerMTLearly_2epochs", "nnUNetTrainerMTLlate_2epochs"
-ATTEMPTS = 3
+ATTEMPTS = 4
 ITERATIONS = 120
 TWO_TASKS_2D = Study(911, ("front", "zones"), "2d")
 OTHERS = (
@@ -248,13 +248,10 @@ def entries(study: Study) -> list[tuple[str, str]]:
 
 
 def case_of(study: Study, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return an image and its label maps.
-
-    A front of two pixels, as in three dimensions, is learned late in slices, if at all in these short trainings.
-    """
+    """Return an image and its label maps; a front of two pixels is learned late, if at all in these short trainings."""
     if study.configuration == "2d":
         return coupled_case((1, 64, 64), number, front_width=6)
-    return coupled_case((12, 32, 32), number)
+    return coupled_case((12, 32, 32), number, front_width=4)
 
 
 def write_images(study: Study, folder: Path) -> None:
