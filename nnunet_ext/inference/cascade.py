@@ -76,7 +76,7 @@ class StagePlanes:
     def _resampled(self, plan: ResamplingPlan, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         count = len(self._labels)
         scores = SlabResampler(plan, channels=count, first=first, last=last, dtype=np.float64)
-        nearest = SlabResampler(nearest_plan(plan), channels=1, first=first, last=last)
+        nearest = SlabResampler(_nearest_plan(plan), channels=1, first=first, last=last)
         begin = min(scores.needed[0], nearest.needed[0])
         end = max(scores.needed[1], nearest.needed[1])
         waiting = _Waiting(), _Waiting()
@@ -153,7 +153,7 @@ def stage_bytes(plan: ResamplingPlan | None, labels: int) -> int:
     return (held + 2 * made + 1) * count * largest * 8
 
 
-def nearest_plan(plan: ResamplingPlan) -> ResamplingPlan:
+def _nearest_plan(plan: ResamplingPlan) -> ResamplingPlan:
     """Return the plan of the same resampling that takes the nearest voxel along every axis."""
     return replace(plan, orders=(0, 0, 0), clip=False)
 

@@ -212,13 +212,7 @@ class CasePrediction:
             stored=stored_type(volumes) if forward is None and stage is None else None,
         )
         report(_announcement(image, frame.grid, demand, store))
-        rules = intensity_rules(recipe.schemes, recipe.use_mask, recipe.intensities, frame.seen)
-        planes = ImagePlanes(volumes, frame.seen.crop, recipe.transpose, rules, store.folder)
-        source = NetworkPlanes(planes, forward)
-        if stage is not None:
-            labels = ImagePlanes([stage], frame.seen.crop, recipe.transpose, (), store.folder)
-            resampled = StagePlanes(stage, labels, recipe.stage_labels, frame.resamplings.stage)
-            source = CascadePlanes(planes, forward, resampled)
+        source = self._source(volumes, stage, frame, store.folder)
         window = SlidingWindow(self._predictor, frame.grid, source, layout)
         resampler = None
         needed = (store.closed, store.last)
@@ -242,6 +236,18 @@ class CasePrediction:
         except torch.cuda.OutOfMemoryError as error:
             message = f"the GPU has too little free memory; free some of it, or predict with -device cpu: {error}"
             raise InputError(message) from error
+
+    def _source(self, volumes: Sequence[Volume], stage: Volume | None, frame: _Frame, scratch: Path) -> NetworkPlanes:
+        """Return the planes that the network sees."""
+        recipe, crop, resamplings = self._recipe, frame.seen.crop, frame.resamplings
+        rules = intensity_rules(recipe.schemes, recipe.use_mask, recipe.intensities, frame.seen)
+        image = ImagePlanes(volumes, crop, recipe.transpose, rules, scratch)
+        if stage is None:
+            return NetworkPlanes(image, resamplings.forward)
+        # Labels are read as they are stored, without rules.
+        labels = ImagePlanes([stage], crop, recipe.transpose, (), scratch)
+        planes = StagePlanes(stage, labels, recipe.stage_labels, resamplings.stage)
+        return CascadePlanes(image, resamplings.forward, planes)
 
     def _network_bytes(self, channels: int) -> int:
         # Once: what an earlier case needed at most would be counted as the network's.

@@ -13,9 +13,10 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from scipy.ndimage import gaussian_filter
 
-from nnunet_ext.errors import BadCasesError, InputError, MissingInputError
+from nnunet_ext.errors import BadCasesError, InputError, MissingInputError, OutputError
 from nnunet_ext.imageio import open_volume, write_volume
 from nnunet_ext.imageio.geometry import Geometry
+from nnunet_ext.inference import case_prediction
 from nnunet_ext.inference.cascade import CascadePlanes, StagePlanes
 from nnunet_ext.inference.intensities import IntensityRule
 from nnunet_ext.inference.merge_parts import merge_parts
@@ -86,6 +87,25 @@ def test_parts_of_two_first_stages_are_not_merged(tmp_path: Path) -> None:
     run(tmp_path, model, output="parts", part=1, parts=2)
     with pytest.raises(BadCasesError, match="identity"):
         merge_parts(tmp_path / "parts", tmp_path / "merged")
+
+
+def test_a_case_under_way_is_not_gone_on_with_from_another_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_trained_model(tmp_path / "model", **SMALL)
+    write_inputs(tmp_path)
+    options: dict[str, Any] = {"device": "cpu", "prev_stage_predictions": tmp_path / "low"}
+
+    def full_disk(*_: object, **__: object) -> None:
+        message = "disk full"
+        raise OutputError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(case_prediction, "write_labels", full_disk)
+        assert predict(tmp_path / "images", tmp_path / "ours", model, **options).failed
+    write_volume(tmp_path / "low" / "case.nii.gz", np.ones(SHAPE, np.uint8), Geometry(), overwrite=True)
+    again = predict(tmp_path / "images", tmp_path / "ours", model, **options, resume=True)
+    assert "first stage was" in again.failed["case"]
 
 
 def test_without_labels_of_the_first_stage_it_says_what_to_give(tmp_path: Path) -> None:
